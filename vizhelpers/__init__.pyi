@@ -1,0 +1,57 @@
+from . import flash
+from .activmax import activation_maximization
+from .cam import CAM_METHODS, cam, cam_sweep
+from .errors import ImageError, WeightsUnavailable
+from .explore.panels import (
+    explore_cam,
+    explore_feature_maps,
+    explore_filters,
+    explore_kernels,
+    explore_saliency,
+    explore_structure,
+    explore_summary,
+)
+from .features import feature_maps
+from .images import composite, load_image, sample_images
+from .kernels import kernels
+from .layers import capture, get_layer, layer_names
+from .models import Prediction, Sample, class_index, load_model, predict, prepare
+from .saliency import saliency
+from .stack import ImageStack
+from .structure import module_tree, summary
+
+__version__: str
+__all__ = [
+    "CAM_METHODS",
+    "ImageError",
+    "ImageStack",
+    "Prediction",
+    "Sample",
+    "WeightsUnavailable",
+    "activation_maximization",
+    "cam",
+    "cam_sweep",
+    "capture",
+    "class_index",
+    "composite",
+    "explore_cam",
+    "explore_feature_maps",
+    "explore_filters",
+    "explore_kernels",
+    "explore_saliency",
+    "explore_structure",
+    "explore_summary",
+    "feature_maps",
+    "flash",
+    "get_layer",
+    "kernels",
+    "layer_names",
+    "load_image",
+    "load_model",
+    "module_tree",
+    "predict",
+    "prepare",
+    "saliency",
+    "sample_images",
+    "summary",
+]

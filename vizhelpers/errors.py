@@ -1,0 +1,43 @@
+"""Error texts that name what was given, what is possible, and the way on."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read, or cannot be shown to a network."""
+
+
+class WeightsUnavailable(ValueError):
+    """Weights that cannot be had: no network, a damaged file, another model's state dict."""
+
+
+def unknown(kind: str, given: object, possible: Iterable[object], way_on: str = "") -> ValueError:
+    """Build (not raise) the error for a name that does not exist.
+
+    Args:
+        kind: what was looked for, such as ``"layer"``.
+        given: what the caller wrote.
+        possible: every name that would have worked; the nearest are named first.
+        way_on: one more sentence: where a full list stands.
+
+    Returns:
+        A ``ValueError`` to be raised.
+    """
+    names = [str(name) for name in possible]
+    near = nearest(str(given), names)
+    if near:
+        hint = f"Did you mean {' or '.join(repr(name) for name in near)}?"
+    else:
+        shown = ", ".join(repr(name) for name in names[:12])
+        hint = f"Possible: {shown}{f', … ({len(names)} in all)' if len(names) > 12 else ''}."
+    return ValueError(f"There is no {kind} {given!r}. {hint} {way_on}".rstrip())
+
+
+def nearest(given: str, names: list[str], count: int = 3) -> list[str]:
+    """Return up to ``count`` names that resemble ``given``, nearest first."""
+    by_lower = {name.lower(): name for name in reversed(names)}
+    lower = given.lower()
+    close = difflib.get_close_matches(lower, by_lower, n=count, cutoff=0.6)
+    inside = [key for key in by_lower if len(lower) > 2 and lower in key and key not in close]
+    return [by_lower[key] for key in (close + sorted(inside, key=len))[:count]]

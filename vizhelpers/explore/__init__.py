@@ -1,0 +1,1 @@
+"""The panels: controls above a picture, one for each notebook."""

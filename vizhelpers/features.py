@@ -1,0 +1,90 @@
+"""Notebook 04: what a layer puts out for one photograph."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from vizhelpers.errors import unknown
+from vizhelpers.layers import HasTensor, capture, check_spatial
+from vizhelpers.models import warning_word
+from vizhelpers.stack import ImageStack
+
+Samples = HasTensor | Tensor | Mapping[str, HasTensor | Tensor]
+
+
+def feature_maps(
+    model: nn.Module,
+    sample: Samples,
+    layer: str,
+    *,
+    channels: Sequence[int] | None = None,
+) -> ImageStack:
+    """Return the feature maps of one layer, for one photograph or for several.
+
+    Args:
+        model: any module that takes one tensor.
+        sample: a ``Sample`` or a tensor (1, 3, H, W); or ``{title: sample}``, which adds an axis
+            ``photograph``, so that one channel can be compared on one scale.
+        layer: dotted module path.
+        channels: which channels; all of them where None.
+
+    Returns:
+        Maps in the layer's own unit and size, axis ``channel``, one scale for all: sequential
+        where nothing is negative, else diverging. For one ``Sample``, ``base`` is its photograph.
+
+    Raises:
+        ValueError: unknown layer or channel; more than one image in a tensor; a layer without
+            spatial maps; and what ``capture`` refuses.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> import torch
+        >>> feature_maps(net, torch.zeros(1, 3, 9, 9), "0").frames.shape
+        (8, 7, 7)
+    """
+    if isinstance(sample, Mapping):
+        if not sample:
+            raise ValueError("feature_maps got no photograph: the mapping is empty.")
+        found = {title: _maps(model, one, layer) for title, one in sample.items()}
+        axes: dict[str, Sequence[object]] = {"photograph": list(found)}
+    else:
+        found, axes = {"": _maps(model, sample, layer)}, {}
+    maps = list(found.values())
+    if len({m.shape for m in maps}) > 1:
+        raise ValueError(
+            f"The photographs give maps of different sizes at {layer!r}: "
+            f"{[m.shape for m in maps]}. Prepare them with the same transform."
+        )
+    chosen = _checked(channels, len(maps[0]), layer)
+    frames = np.concatenate([m[chosen] for m in maps])
+    height, width = frames.shape[1:]
+    return ImageStack(
+        frames,
+        axes={**axes, "channel": chosen},
+        scale="diverging" if frames.min() < 0 else "sequential",
+        base=None if isinstance(sample, Mapping) else getattr(sample, "view", None),
+        name=f"{warning_word(model)}{layer}: {len(chosen)} of {len(maps[0])} feature maps, "
+        f"{height} x {width}",
+        unit="activation",
+    )
+
+
+def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarray:
+    output = capture(model, sample, layer)[layer]
+    check_spatial(layer, output)
+    if len(output) != 1:
+        raise ValueError(f"Expected one image, got a batch of {len(output)}; take x[i:i + 1].")
+    return output[0].float().cpu().numpy()
+
+
+def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:
+    if channels is None:
+        return list(range(count))
+    chosen = [int(channel) for channel in channels]
+    for channel in chosen:
+        if not 0 <= channel < count:
+            raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
+    if not chosen:
+        raise ValueError(f"channels is empty; {layer!r} has channels 0 to {count - 1}.")
+    return chosen

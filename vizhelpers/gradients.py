@@ -1,0 +1,163 @@
+"""Gradients of a class's score: in the input's pixels, or in a layer's activations.
+
+Like everything in ``layers``, this leaves the model as it was, parameters' ``.grad`` included.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vizhelpers.layers import HasTensor, as_list, evaluating, forward, input_tensor, pick, recording
+
+Score = Callable[[Tensor], Tensor]
+
+
+def logits(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
+    """Return the model's output before softmax, (N, classes), in eval mode, without gradients."""
+    x = input_tensor(model, sample)
+    with torch.no_grad(), evaluating(model):
+        return class_scores(forward(model, x.clone())).detach()
+
+
+def class_scores(output: Any) -> Tensor:
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"Expected one row of class scores for each image, (N, classes), got {what}. "
+            "A model with another output can be looked at with viz.capture and viz.feature_maps."
+        )
+    return output
+
+
+def logit_of(target: int) -> Score:
+    """Return the score that most methods differentiate: the logit of one class, before softmax."""
+    return lambda scores: _column(scores, target).sum()
+
+
+def probability_of(target: int) -> Score:
+    """Return the probability of one class as a score; its gradient also fears the rival classes."""
+    return lambda scores: _column(scores.softmax(dim=1), target).sum()
+
+
+def _column(scores: Tensor, target: int) -> Tensor:
+    if target >= scores.shape[1]:
+        raise ValueError(
+            f"There is no class {target}. This model's classes go from 0 to {scores.shape[1] - 1}."
+        )
+    return scores[:, target]
+
+
+@contextmanager
+def _differentiable(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """Yield a copy of ``x`` that gradients flow to, whatever autograd mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+        yield x.detach().clone().requires_grad_()
+
+
+def activations_and_gradients(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    layers: str | Sequence[str],
+    scores: Sequence[Score],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Run forward once and backward once for each score; return both sides of every layer.
+
+    All layers are caught in the same passes, so ten layers cost no more than one.
+
+    Args:
+        model: any classifier that takes one tensor.
+        sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
+        layers: dotted module paths.
+        scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
+
+    Returns:
+        ``{name: activation}`` with the layer's own shape, and ``{name: gradient}`` with one more
+        axis in front, (scores, *shape): d score / d activation. Parameters' ``.grad`` stay as
+        they are.
+
+    Raises:
+        ValueError: as ``capture``.
+    """
+    names = as_list(layers)
+    x = input_tensor(model, sample)
+    with _differentiable(model, x) as leaf, recording(model, names) as record:
+        output = class_scores(forward(model, leaf.clone()))
+        outputs = pick(record, names)
+        tensors = list(outputs.values())
+        rows = [
+            torch.autograd.grad(score(output), tensors, retain_graph=True, materialize_grads=True)
+            for score in scores
+        ]
+    gradients = [torch.stack(column).detach() for column in zip(*rows, strict=True)]
+    activations = {name: out.detach() for name, out in outputs.items()}
+    return activations, dict(zip(names, gradients, strict=True))
+
+
+def input_gradient(
+    model: nn.Module, sample: HasTensor | Tensor, score: Score, *, guided: bool = False
+) -> Tensor:
+    """Return d score / d input, the raw material of every saliency map.
+
+    Args:
+        model: any classifier that takes one tensor.
+        sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
+        score: a function from logits (N, classes) to a scalar, such as ``logit_of(281)``.
+        guided: at each ReLU also drop what is negative on its way back (Springenberg et al. 2014,
+            "Striving for Simplicity").
+
+    Returns:
+        The signed gradient, (N, C, H, W).
+
+    Raises:
+        ValueError: as ``capture``; or ``guided`` for a model that uses no ReLU.
+    """
+    x = input_tensor(model, sample)
+    with _differentiable(model, x) as leaf, ExitStack() as stack:
+        relus = stack.enter_context(_GuidedReLU()) if guided else None
+        output = class_scores(forward(model, leaf.clone()))
+        if relus is not None and relus.count == 0:
+            raise ValueError(
+                f"Guided backpropagation changes the gradient at each ReLU, and "
+                f"{type(model).__name__} uses none. method='vanilla' works for every model."
+            )
+        (gradient,) = torch.autograd.grad(score(output), leaf)
+    return gradient.detach()
+
+
+class _PositiveGradient(torch.autograd.Function):
+    """Identity on the way forward; on the way back only what is positive passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].clamp(min=0)
+
+
+class _GuidedReLU(TorchFunctionMode):
+    """Send every ReLU's output through ``_PositiveGradient`` while the ``with`` block lasts.
+
+    A torch function mode sees ``nn.ReLU``, ``F.relu`` and ``torch.relu`` alike, in-place or not,
+    and belongs to this thread alone. Module hooks would miss the functional ones, and backward
+    hooks do not work beside in-place operations.
+    """
+
+    _relus = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func not in self._relus:
+            return output
+        self.count += 1
+        return _PositiveGradient.apply(output)

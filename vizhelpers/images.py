@@ -1,0 +1,179 @@
+"""Photographs: the bundled ones, and whatever a user hands over, as RGB PIL images."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vizhelpers.decode import SMALLEST_SIDE, from_array, from_bytes, from_upload, upright_rgb
+from vizhelpers.errors import ImageError, nearest
+
+_PHOTOGRAPHS = files("vizhelpers") / "data" / "photographs"
+_COMPOSITE = "cat_coffee"
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """What is known of a bundled photograph.
+
+    Attributes:
+        name: what ``load_image`` takes.
+        title: a short caption.
+        label: the ImageNet class that it shows, or None where ImageNet has no word for it.
+        rank: 1-based place of ``label`` in the bundled model's answer; None without a label.
+        licence: SPDX identifier, or "public domain".
+        author: who made it.
+        source: where the file comes from.
+    """
+
+    name: str
+    title: str
+    label: str | None
+    rank: int | None
+    licence: str
+    author: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Two photographs side by side, each half's place known: a ground truth for CAMs.
+
+    Attributes:
+        image: the RGB picture, square.
+        left: (left, top, right, bottom) of the first photograph's half, in pixels.
+        right: the same for the second.
+    """
+
+    image: Image.Image
+    left: tuple[int, int, int, int]
+    right: tuple[int, int, int, int]
+
+
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    return json.loads((_PHOTOGRAPHS / "photographs.json").read_text(encoding="utf-8"))
+
+
+def sample_images() -> dict[str, SampleImage]:
+    """Return the bundled photographs by name, with label, licence, author and source.
+
+    Example:
+        >>> sample_images()["panda"].label
+        'giant panda'
+    """
+    fields = SampleImage.__dataclass_fields__
+    return {
+        name: SampleImage(name=name, **{key: row[key] for key in fields if key != "name"})
+        for name, row in _table().items()
+    }
+
+
+def composite(left: Any, right: Any, *, size: int = 256, centre: float = 0.4) -> Composite:
+    """Put the middle of two photographs side by side in one square picture.
+
+    A network that resizes the shorter side and crops the centre loses the outer halves of a 2:1
+    picture. So a full-height strip, half as wide as high, is cut from each photograph.
+
+    Args:
+        left: anything that ``load_image`` takes; it fills the left half.
+        right: the same for the right half.
+        size: width and height of the result, in pixels; even.
+        centre: where each strip's middle lies, as a share of the photograph's width.
+
+    Returns:
+        A ``Composite``: the picture and the box of each half.
+
+    Raises:
+        ImageError: a photograph cannot be read.
+        ValueError: ``size`` is odd or not positive, or ``centre`` not between 0 and 1.
+    """
+    if size < 2 * SMALLEST_SIDE or size % 2 or not 0 <= centre <= 1:
+        raise ValueError(
+            f"size={size}, centre={centre}: size must be even and at least "
+            f"{2 * SMALLEST_SIDE}, centre between 0 and 1."
+        )
+    picture = Image.new("RGB", (size, size))
+    for offset, source in ((0, left), (size // 2, right)):
+        strip = _strip(load_image(source), centre).resize(
+            (size // 2, size), Image.Resampling.BICUBIC
+        )
+        picture.paste(strip, (offset, 0))
+    half = size // 2
+    return Composite(picture, (0, 0, half, size), (half, 0, size, size))
+
+
+def _strip(image: Image.Image, centre: float) -> Image.Image:
+    width = min(image.width, image.height // 2)
+    left = round(centre * image.width - width / 2)
+    left = max(0, min(left, image.width - width))
+    return image.crop((left, 0, left + width, image.height))
+
+
+def load_image(source: Any) -> Image.Image:
+    """Return a picture as an upright RGB PIL image, wherever it comes from.
+
+    Args:
+        source: a bundled name (``sample_images()`` lists them, and ``"cat_coffee"``), a path,
+            the bytes of an image file, a PIL image, an array, or the value of an ipywidgets
+            ``FileUpload`` (7 or 8). Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8
+            0..255, or floating point 0..1. Transparency is laid on white.
+
+    Returns:
+        An RGB image, turned as its EXIF orientation says.
+
+    Raises:
+        ImageError: nothing there, not an image, truncated, a decompression bomb, HEIC, NaN, wrong
+            shape or range, or a side under 8 pixels. The text says what to do.
+
+    Example:
+        >>> load_image("cat").mode
+        'RGB'
+    """
+    if isinstance(source, Composite):
+        source = source.image
+    if isinstance(source, Image.Image):
+        image = source
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        image = from_bytes(bytes(source), "the given bytes")
+    elif isinstance(source, (str, Path)):
+        image = _from_name_or_path(source)
+    elif isinstance(source, (Mapping, tuple, list)):
+        image = from_upload(source)
+    elif hasattr(source, "__array__"):
+        image = from_array(np.asarray(source))
+    else:
+        raise ImageError(
+            f"load_image cannot read a {type(source).__name__}. It takes a bundled name, a path, "
+            "bytes, an array (H, W, 3), a PIL image or a FileUpload value."
+        )
+    return upright_rgb(image)
+
+
+def _from_name_or_path(source: str | Path) -> Image.Image:
+    if source == _COMPOSITE:
+        return composite("cat", "coffee").image
+    if isinstance(source, str) and source in _table():
+        return from_bytes((_PHOTOGRAPHS / _table()[source]["file"]).read_bytes(), source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise ImageError(f"{str(source)!r} is a folder. Give the path of one picture in it.")
+    if not path.is_file():
+        raise _nothing_there(str(source))
+    return from_bytes(path.read_bytes(), str(source))
+
+
+def _nothing_there(source: str) -> ImageError:
+    names = [*_table(), _COMPOSITE]
+    near = nearest(source, names)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return ImageError(
+        f"{source!r} is neither a file nor a bundled photograph. {hint}"
+        f"Bundled: {', '.join(names)}. A path is looked up from the notebook's own folder."
+    )

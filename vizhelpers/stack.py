@@ -1,0 +1,317 @@
+"""``ImageStack``: everything that is looked at in this course has this shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from vizhelpers.errors import unknown
+from vizhelpers.view.colour import colourise, overlay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vizhelpers.view.static import Bar
+
+SCALES = ("sequential", "diverging", "rgb")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStack:
+    """Frames with named axes, and the one colour scale that makes them comparable.
+
+    Attributes:
+        frames: (N, H, W) float32, or (N, H, W, 3) uint8 where ``scale`` is "rgb".
+        axes: axis name -> its labels, slowest axis first, such as
+            ``{"layer": [...], "class": [...]}``; the product of their lengths is N.
+        titles: N short texts.
+        scale: "sequential", "diverging" (centred on 0), or "rgb" (colours as they are).
+        vmin: value of the first colour; found from the frames where None.
+        vmax: value of the last.
+        scale_group: which frames share limits: "all", "frame" (each its own), or an axis name
+            (one scale for each of its values).
+        base: RGB photograph (H, W, 3) uint8 that maps can be laid on.
+        blend: share of the map, 0..1, where it is laid on ``base``; 1 shows the map alone.
+        name: what is shown, as a figure's title.
+        unit: what the numbers are, as the colour bar's label.
+        values: (N,) one number for each frame where there is one to tell, such as the activation
+            that a picture reached.
+    """
+
+    frames: np.ndarray
+    axes: Mapping[str, Sequence[Any]]
+    titles: Sequence[str] = ()
+    scale: str = "sequential"
+    vmin: float | None = None
+    vmax: float | None = None
+    scale_group: str = "all"
+    base: np.ndarray | None = None
+    blend: float = 1.0
+    name: str = ""
+    unit: str = ""
+    values: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check that frames, axes and titles belong together."""
+        if self.scale not in SCALES:
+            raise unknown("scale", self.scale, SCALES)
+        if self.scale_group not in ("all", "frame", *self.axes):
+            raise unknown("scale group", self.scale_group, ["all", "frame", *self.axes])
+        object.__setattr__(self, "frames", _as_frames(self.frames, self.scale))
+        object.__setattr__(self, "axes", {key: list(value) for key, value in self.axes.items()})
+        object.__setattr__(self, "titles", list(self.titles) or self._default_titles())
+        count = math.prod(self.shape)
+        if count != len(self.frames) or len(self.titles) != count:
+            raise ValueError(
+                f"{len(self.frames)} frames, {len(self.titles)} titles, and axes "
+                f"{ {key: len(value) for key, value in self.axes.items()} } for {count}: "
+                "these must agree."
+            )
+
+    def _default_titles(self) -> list[str]:
+        labels: list[list[str]] = [[]]
+        for values in self.axes.values():
+            labels = [[*head, str(value)] for head in labels for value in values]
+        return [" · ".join(parts) for parts in labels]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis, slowest first."""
+        return tuple(len(values) for values in self.axes.values())
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        """Say in one line what is inside; the frames themselves are for ``plot``."""
+        axes = ", ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
+        height, width = self.frames.shape[1:3]
+        return f"ImageStack({self.name!r}, {axes}, {height} x {width}, {self.scale})"
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one frame, (H, W) or (H, W, 3)."""
+        return self.frames[index]
+
+    def select(self, **chosen: Any) -> ImageStack:
+        """Return a smaller stack that holds only some labels of some axes.
+
+        The colour limits stay those of the full stack, so that a frame keeps its colours.
+
+        Args:
+            chosen: axis name = one label, or a list of labels.
+
+        Raises:
+            ValueError: no such axis or label.
+
+        Example:
+            >>> stack = ImageStack(np.zeros((4, 2, 2)), {"channel": range(4)})
+            >>> len(stack.select(channel=[1, 3]))
+            2
+        """
+        positions = []
+        for axis in chosen:
+            if axis not in self.axes:
+                raise unknown("axis", axis, self.axes)
+        axes = dict(self.axes)
+        for axis, labels in self.axes.items():
+            wanted = chosen.get(axis, labels)
+            wanted = list(wanted) if isinstance(wanted, (list, tuple, range)) else [wanted]
+            positions.append([_position(axis, label, list(labels)) for label in wanted])
+            axes[axis] = wanted
+        index = np.arange(len(self)).reshape(self.shape)[np.ix_(*positions)].ravel()
+        low, high = self._common_limits() if self.scale_group == "all" else (self.vmin, self.vmax)
+        return replace(
+            self,
+            frames=self.frames[index],
+            axes=axes,
+            titles=[self.titles[int(i)] for i in index],
+            vmin=low,
+            vmax=high,
+            values=None if self.values is None else self.values[index],
+        )
+
+    def limits(self) -> list[tuple[float, float]]:
+        """Return (low, high) of the colour scale for each frame, in the stack's own unit."""
+        if self.scale == "rgb":
+            return [(0.0, 255.0)] * len(self)
+        if self.scale_group == "all":
+            return [self._common_limits()] * len(self)
+        groups = self._groups()
+        found = {group: self._limits_of(self.frames[groups == group]) for group in set(groups)}
+        return [found[group] for group in groups]
+
+    def _groups(self) -> np.ndarray:
+        index = np.arange(len(self)).reshape(self.shape)
+        if self.scale_group == "frame":
+            return index.ravel()
+        axis = list(self.axes).index(self.scale_group)
+        return np.indices(self.shape)[axis].ravel()
+
+    def _common_limits(self) -> tuple[float, float]:
+        low, high = self._limits_of(self.frames)
+        return (
+            low if self.vmin is None else float(self.vmin),
+            high if self.vmax is None else float(self.vmax),
+        )
+
+    def _limits_of(self, frames: np.ndarray) -> tuple[float, float]:
+        low, high = float(frames.min()), float(frames.max())
+        if self.scale == "diverging":
+            extent = max(abs(low), abs(high))
+            return -extent, extent
+        return min(low, 0.0), high
+
+    def colours(self, index: int, blend: float = 1.0) -> np.ndarray:
+        """Return one frame as it is drawn, RGB uint8.
+
+        Args:
+            index: which frame.
+            blend: share of the map where it is laid on ``base``, 0..1; below 1 the frame is
+                stretched to the size of ``base`` (bilinear) and mixed with it.
+
+        Returns:
+            (H, W, 3) uint8, at the frame's own size or at the size of ``base``.
+        """
+        frame = self.frames[index]
+        if self.scale == "rgb":
+            return frame
+        if blend >= 1 or self.base is None:
+            return colourise(frame, self.scale, *self.limits()[index])
+        height, width = self.base.shape[:2]
+        # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
+        large = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
+        colours = colourise(np.asarray(large), self.scale, *self.limits()[index])
+        return overlay(self.base, colours, blend)
+
+    def plot(
+        self,
+        *,
+        limit: int = 64,
+        columns: int | None = None,
+        blend: float | None = None,
+        photograph: bool = False,
+        width: float = 8.0,
+    ) -> Figure:
+        """Draw the frames as one montage with titles and a colour bar.
+
+        Args:
+            limit: the greatest number of frames that are drawn; the title says what is left out.
+            columns: frames in a row; None takes the last of several axes, or what fits.
+            blend: share of the map over ``base``, 0..1; None takes the stack's own.
+            photograph: draw ``base`` as the first tile.
+            width: of the figure, in inches.
+
+        Returns:
+            A matplotlib ``Figure``; at the end of a cell it is shown.
+
+        Raises:
+            ValueError: ``limit`` or ``columns`` below 1, ``blend`` outside 0..1, or ``photograph``
+                for a stack that has no ``base``.
+        """
+        from vizhelpers.view.static import montage
+
+        blend = self.blend if blend is None else blend
+        if limit < 1 or (columns is not None and columns < 1) or not 0 <= blend <= 1:
+            raise ValueError(
+                f"limit={limit}, columns={columns}, blend={blend}: limit and columns must be at "
+                "least 1, blend between 0 and 1."
+            )
+        shown = min(limit, len(self))
+        tiles = [self.colours(i, blend) for i in range(shown)]
+        titles = self.figure_titles()[:shown]
+        if columns is None and len(self.axes) > 1 and shown == len(self):
+            columns = self.shape[-1]
+        if photograph:
+            tiles, titles = self._with_photograph(tiles), ["input", *titles]
+        name = self.name if shown == len(self) else f"{self.name} ({shown} of {len(self)})"
+        return montage(tiles, titles, name=name, bar=self._bar(), columns=columns, width=width)
+
+    def _with_photograph(self, tiles: list[np.ndarray]) -> list[np.ndarray]:
+        if self.base is None:
+            raise ValueError("There is no photograph under this stack; it was made of a tensor.")
+        height, width = self.base.shape[:2]
+        large = [
+            np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.NEAREST))
+            for tile in tiles
+        ]
+        return [self.base, *large]
+
+    def figure_titles(self) -> list[str]:
+        """Return the titles, each with its own range where frames do not share one scale."""
+        if self.scale == "rgb" or self.scale_group == "all" or len(self) == 1:
+            return list(self.titles)
+        ends = self.limits()
+        return [
+            f"{title}\nmax {high:.3g}" for title, (_, high) in zip(self.titles, ends, strict=True)
+        ]
+
+    def _bar(self) -> Bar | None:
+        from vizhelpers.view.static import Bar
+
+        if self.scale == "rgb":
+            return None
+        low, high = self.limits()[0]
+        if len(self) == 1:
+            return Bar(self.scale, self.unit, low, high)
+        if self.scale_group == "all":
+            return Bar(self.scale, f"{self.unit}\none scale for all".strip(), low, high)
+        each = "frame" if self.scale_group == "frame" else self.scale_group
+        return Bar(self.scale, f"{self.unit}\neach {each}: its own scale".strip())
+
+    def explore(self) -> Any:
+        """Return a panel with a slider for each axis."""
+        from vizhelpers.explore.panels import explore_stack
+
+        return explore_stack(self)
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write one self-contained HTML file with a slider for each axis.
+
+        It needs no network and no kernel.
+
+        Args:
+            path: file to write.
+
+        Returns:
+            The path.
+        """
+        from vizhelpers.view.html import Page, save_html
+
+        pictures = [self.colours(i, self.blend) for i in range(len(self))]
+        page = Page(pictures, self.figure_titles(), self.axes, self.name, self._scale_in_words())
+        return save_html(page, Path(path))
+
+    def _scale_in_words(self) -> str:
+        if self.scale == "rgb":
+            return "Colours are the picture's own."
+        low, high = self.limits()[0]
+        if self.scale_group == "all":
+            return f"Colour scale: {self.unit} from {low:.4g} to {high:.4g}, one for all frames."
+        return f"Colour scale: {self.unit}, each {self.scale_group} its own, from low to high."
+
+
+def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
+    array = np.asarray(frames)
+    if scale == "rgb":
+        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
+            raise ValueError(
+                f"An rgb stack needs frames (N, H, W, 3) of uint8, got {array.shape} {array.dtype}."
+            )
+    elif array.ndim != 3:
+        raise ValueError(f"A {scale} stack needs frames (N, H, W), got {array.shape}.")
+    if 0 in array.shape:
+        raise ValueError(f"A stack needs at least one frame of one pixel, got {array.shape}.")
+    return array if scale == "rgb" else np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _position(axis: str, label: Any, labels: list[Any]) -> int:
+    if label in labels:
+        return labels.index(label)
+    raise unknown(f"{axis} in this stack", label, labels)

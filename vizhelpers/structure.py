@@ -1,0 +1,218 @@
+"""Notebooks 01 and 02: a model's tree, and torchinfo's summary of it, without spending memory."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vizhelpers.errors import unknown
+from vizhelpers.layers import output_shapes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """One module: dotted name, depth in the tree, class, output shape, parameters, share of all.
+
+    ``shape`` is None for a module that did not run; ``share`` lies between 0 and 1.
+    """
+
+    name: str
+    depth: int
+    kind: str
+    shape: tuple[int, ...] | None
+    parameters: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ModuleTree:
+    """A model's modules down to some depth, in order of definition; prints as a table."""
+
+    model: str
+    input_size: tuple[int, ...]
+    total: int
+    rows: tuple[ModuleRow, ...]
+
+    def __repr__(self) -> str:
+        """Return the tree as a table of names, classes, output shapes and parameters."""
+        names = ["  " * (row.depth - 1) + row.name.rpartition(".")[2] for row in self.rows]
+        shapes = ["--" if row.shape is None else str(list(row.shape)) for row in self.rows]
+        wide = max(map(len, [*names, self.model])) + 2
+        kind = max((len(row.kind) for row in self.rows), default=4) + 2
+        span = max((len(shape) for shape in shapes), default=4) + 2
+        lines = [f"{self.model} on {list(self.input_size)}: {self.total:,} parameters"]
+        for name, row, shape in zip(names, self.rows, shapes, strict=True):
+            share = f"{row.parameters:>13,} {row.share:>7.1%}" if row.parameters else ""
+            lines.append(f"{name:<{wide}}{row.kind:<{kind}}{shape:<{span}}{share}".rstrip())
+        return "\n".join(lines)
+
+    def plot(self, *, width: float = 8.0) -> "Figure":
+        """Draw the tree with a bar for each module's share of all parameters."""
+        from vizhelpers.view.tree import tree_figure
+
+        return tree_figure(
+            [("  " * (row.depth - 1) + row.name.rpartition(".")[2], row.kind) for row in self.rows],
+            ["" if row.shape is None else " x ".join(map(str, row.shape[1:])) for row in self.rows],
+            np.array([row.parameters for row in self.rows]),
+            title=f"{self.model}: {self.total:,} parameters, input {list(self.input_size)}",
+            total=self.total,
+            width=width,
+        )
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Return a copy of a model on torch's meta device: shapes without numbers, in milliseconds.
+
+    The copy's parameters hold no memory; hooks and the ``load_model`` card are not copied along
+    with any weight. The model itself is only read.
+    """
+    memo: dict[int, Any] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    return copy.deepcopy(model, memo)
+
+
+def module_tree(
+    model: nn.Module, depth: int = 2, *, input_size: Sequence[int] = (1, 3, 224, 224)
+) -> ModuleTree:
+    """Return a model's module tree with output shapes, parameter counts and their shares.
+
+    Args:
+        model: any module that takes one tensor; it may live on the meta device.
+        depth: levels below the model, at least 1.
+        input_size: (N, C, H, W) of the input that shapes are given for. No number is computed:
+            the pass runs on the meta device.
+
+    Returns:
+        A ``ModuleTree``: print it, or ``.plot()`` it. A module's parameters include those of the
+        modules inside it.
+
+    Raises:
+        ValueError: ``depth`` below 1, or an input that the model cannot take.
+
+    Example:
+        >>> module_tree(nn.Sequential(nn.Conv2d(3, 8, 3)), 1, input_size=(1, 3, 8, 8))
+        Sequential on [1, 3, 8, 8]: 224 parameters
+        0             Conv2d  [1, 8, 6, 6]            224  100.0%
+    """
+    if depth < 1:
+        raise ValueError(f"depth={depth}: the tree needs at least one level.")
+    shapes = output_shapes(on_meta(model), torch.empty(tuple(input_size), device="meta"))
+    total = sum(p.numel() for p in model.parameters())
+    rows = []
+    for name, module in model.named_modules():
+        level = name.count(".") + 1
+        if name and level <= depth:
+            count = sum(p.numel() for p in module.parameters())
+            share = count / total if total else 0.0
+            kind = type(module).__name__
+            rows.append(ModuleRow(name, level, kind, shapes.get(name), count, share))
+    return ModuleTree(type(model).__name__, tuple(input_size), total, tuple(rows))
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """torchinfo's totals for one input size; prints as torchinfo's table.
+
+    Attributes:
+        input_size: (N, C, H, W).
+        parameters: how many numbers are learned.
+        mult_adds: multiply-adds of one forward pass, as torchinfo counts them.
+        input_bytes: of one batch.
+        pass_bytes: torchinfo's "Forward/backward pass size": 2 x 4 bytes for each number that
+            a layer *with parameters* puts out.
+        parameter_bytes: 4 for each parameter.
+        text: the table.
+    """
+
+    input_size: tuple[int, ...]
+    parameters: int
+    mult_adds: int
+    input_bytes: int
+    pass_bytes: int
+    parameter_bytes: int
+    text: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of input, pass and parameters."""
+        return self.input_bytes + self.pass_bytes + self.parameter_bytes
+
+    def __repr__(self) -> str:
+        """Return torchinfo's table."""
+        return self.text
+
+
+def summary(
+    model: nn.Module,
+    input_size: Sequence[int] = (1, 3, 224, 224),
+    *,
+    depth: int = 3,
+    col_names: Sequence[str] = ("output_size", "num_params"),
+) -> ModelSummary:
+    """Return torchinfo's summary, computed on the meta device and with its unit put right.
+
+    torchinfo 1.8.0 writes ``(Units.GIGABYTES)`` for ``(G)`` on Python 3.11 and later. Its totals
+    are the same on the meta device, which needs no memory for the numbers themselves.
+
+    Args:
+        model: any module that takes one tensor.
+        input_size: (N, C, H, W).
+        depth: levels of the tree in the table.
+        col_names: torchinfo's columns, such as "kernel_size" and "mult_adds".
+
+    Returns:
+        A ``ModelSummary``; it prints as torchinfo's table.
+
+    Raises:
+        ValueError: an input that the model cannot take, or an unknown column.
+
+    Example:
+        >>> summary(nn.Sequential(nn.Conv2d(3, 8, 3)), (1, 3, 8, 8)).parameters
+        224
+    """
+    import torchinfo
+    from torchinfo.enums import ColumnSettings
+
+    known = [column.value for column in ColumnSettings]
+    for column in col_names:
+        if column not in known:
+            raise unknown("torchinfo column", column, known)
+    size = tuple(input_size)
+    copy_ = on_meta(model)
+    output_shapes(
+        copy_, torch.empty(size, device="meta")
+    )  # refuses a size that the model cannot take, in plain words
+    found = torchinfo.summary(
+        copy_,
+        input_size=size,
+        depth=depth,
+        col_names=tuple(col_names),
+        device="meta",
+        mode="eval",
+        verbose=0,
+    )
+    return ModelSummary(
+        size,
+        found.total_params,
+        found.total_mult_adds,
+        found.total_input,
+        found.total_output_bytes,
+        found.total_param_bytes,
+        _with_units(str(found)),
+    )
+
+
+def _with_units(text: str) -> str:
+    for name, symbol in (("MEGABYTES", "M"), ("GIGABYTES", "G"), ("TERABYTES", "T")):
+        text = text.replace(f"(Units.{name})", f"({symbol})")
+    return text

@@ -1,0 +1,1 @@
+"""Drawing: frames with named axes become pictures. Knows no torch and no models."""

@@ -1,0 +1,215 @@
+"""Static pictures: many tiles as one montage, with titles and a colour bar."""
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from vizhelpers.view.colour import COLOUR_MAPS
+
+DPI = 100
+_FONT = 8.0  # points
+_LINE = 1.25 * _FONT / 72  # inches
+_GAP = 0.05  # inches between tiles
+_BAR_ROOM = 1.0  # inches to the right of the tiles
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the colour bar says: the scale's name, the values at its ends, and a label.
+
+    Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
+    to "highest", and the numbers stand in the tiles' titles.
+    """
+
+    scale: str
+    label: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where tiles lie on the canvas, in its pixels."""
+
+    step_x: int
+    step_y: int
+    title_room: int
+    per_inch: float
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure that shows once: as the value of a cell, not by itself as well."""
+    figure = plt.figure(figsize=(width, height), dpi=DPI)
+    plt.close(figure)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def montage(
+    tiles: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    name: str = "",
+    bar: Bar | None = None,
+    columns: int | None = None,
+    width: float = 8.0,
+) -> Figure:
+    """Draw tiles in rows on one pair of axes, however many there are.
+
+    Args:
+        tiles: RGB pictures (H, W, 3) uint8, all of one size.
+        titles: one short text for each; left out where tiles are too small to carry them.
+        name: the figure's title.
+        bar: the colour bar, or None for pictures whose colours are their own.
+        columns: tiles in a row; None chooses.
+        width: of the figure in inches; a few small tiles may take less.
+
+    Returns:
+        A matplotlib ``Figure``.
+    """
+    columns = min(columns or _good_columns(len(tiles)), len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    bar_room = _BAR_ROOM if bar else 0.0
+    tile_width = min((width - bar_room) / columns, 3.4)
+    lines = _wrapped(titles, tile_width)
+    title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
+    canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
+    per_inch = grid.per_inch
+
+    area = canvas.shape[1] / per_inch, canvas.shape[0] / per_inch
+    head_lines = textwrap.wrap(name, max(int((area[0] + bar_room) * 72 / (0.52 * (_FONT + 2))), 12))
+    head = 1.25 * (_FONT + 2) / 72 * len(head_lines) + (0.08 if name else 0.0)
+    size = area[0] + bar_room, max(area[1] + head, (head + 1.3) if bar else 0.0)
+    figure = new_figure(*size)
+    axes = figure.add_axes(_box(0, size[1] - head - area[1], *area, size))
+    axes.imshow(canvas, interpolation="nearest" if per_inch <= DPI * 1.5 else "antialiased")
+    axes.set_axis_off()
+    _write_titles(axes, lines, columns, grid)
+    figure.text(0, 1, "\n".join(head_lines), ha="left", va="top", fontsize=_FONT + 2)
+    if bar:
+        _draw_bar(figure, bar, area, size, head)
+    return figure
+
+
+def _good_columns(count: int) -> int:
+    return count if count <= 4 else math.ceil(math.sqrt(count * 1.5))
+
+
+def _wrapped(titles: Sequence[str], tile_width: float) -> list[str]:
+    room = int(tile_width * 72 / (0.54 * _FONT))
+    if room < 4 or not any(titles):
+        return [""] * len(titles)
+    lines = []
+    for title in titles:
+        parts = [part for line in title.split("\n") for part in textwrap.wrap(line, room)]
+        lines.append("\n".join(parts[:4]))
+    return lines
+
+
+def _canvas(
+    tiles: Sequence[np.ndarray], columns: int, rows: int, tile_width: float, title_room: float
+) -> tuple[np.ndarray, _Grid]:
+    """Copy all tiles into one white picture.
+
+    Small tiles grow by a whole factor, so that a pixel of a map stays a square.
+    """
+    height, width = tiles[0].shape[:2]
+    factor = max(1, round(tile_width * DPI / width))
+    per_inch = width * factor / (tile_width - _gap(tile_width))
+    gap = max(1, round(_gap(tile_width) * per_inch))
+    room = round(title_room * per_inch)
+    step_y, step_x = height * factor + gap + room, width * factor + gap
+    canvas = np.full((rows * step_y - gap, columns * step_x - gap, 3), 255, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * step_y + room, i % columns * step_x
+        large = tile.repeat(factor, axis=0).repeat(factor, axis=1)
+        canvas[top : top + height * factor, left : left + width * factor] = large
+    return canvas, _Grid(step_x, step_y, room, per_inch)
+
+
+def _gap(tile_width: float) -> float:
+    return min(_GAP, tile_width * 0.2)
+
+
+def _write_titles(axes: Axes, lines: Sequence[str], columns: int, grid: _Grid) -> None:
+    for i, text in enumerate(lines):
+        row, column = divmod(i, columns)
+        if text:
+            axes.text(
+                column * grid.step_x,
+                row * grid.step_y + grid.title_room * 0.92,
+                text,
+                fontsize=_FONT,
+                va="bottom",
+                linespacing=1.1,
+            )
+
+
+def _box(x: float, y: float, w: float, h: float, size: tuple[float, float]) -> list[float]:
+    return [x / size[0], y / size[1], w / size[0], h / size[1]]
+
+
+def _draw_bar(
+    figure: Figure, bar: Bar, area: tuple[float, float], size: tuple[float, float], head: float
+) -> None:
+    height = min(max(area[1] - 0.2, 1.0), 2.6)
+    place = _box(area[0] + 0.12, size[1] - head - height - 0.1, 0.12, height, size)
+    low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
+    flat = high <= low
+    norm = Normalize(low, low + 1 if flat else high)
+    drawn = figure.colorbar(
+        ScalarMappable(norm, COLOUR_MAPS[bar.scale]), cax=figure.add_axes(place)
+    )
+    drawn.ax.tick_params(labelsize=_FONT - 1)
+    drawn.set_label(bar.label, fontsize=_FONT)
+    if bar.low is None:
+        ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
+        names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
+        drawn.set_ticks(list(ends), labels=list(names))
+    elif flat:
+        drawn.set_ticks([low], labels=[f"{low:g} everywhere"])
+    else:
+        _ticks_at_both_ends(drawn, low, high)
+
+
+def _ticks_at_both_ends(bar: Colorbar, low: float, high: float) -> None:
+    values = np.linspace(low, high, 5)
+    bar.set_ticks(list(values), labels=[f"{value:.3g}" for value in values])
+
+
+def side_by_side(*figures: Figure) -> Figure:
+    """Return one figure that shows several, left to right, on white."""
+    pictures = [_pixels(figure) for figure in figures]
+    height = max(picture.shape[0] for picture in pictures)
+    padded = [
+        np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0)), constant_values=255) for p in pictures
+    ]
+    joined = np.concatenate(padded, axis=1)
+    whole = new_figure(joined.shape[1] / DPI, height / DPI)
+    axes = whole.add_axes((0, 0, 1, 1))
+    axes.imshow(joined, interpolation="nearest")
+    axes.set_axis_off()
+    return whole
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
