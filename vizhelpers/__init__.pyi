@@ -1,4 +1,4 @@
-from . import flash
+from . import flash as flash
 from .activmax import activation_maximization
 from .cam import CAM_METHODS, cam, cam_sweep
 from .errors import ImageError, WeightsUnavailable

@@ -35,6 +35,7 @@ def from_upload(value: Any) -> Image.Image:
 
 
 def from_bytes(data: bytes, name: str) -> Image.Image:
+    """Decode an image file; ``name`` is what error texts call it."""
     if not data:
         raise ImageError(f"{name!r} is empty (0 bytes). Was the download or upload cut off?")
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
@@ -66,6 +67,7 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
 
 
 def from_array(array: np.ndarray) -> Image.Image:
+    """Turn (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) into an image."""
     if array.size == 0:
         raise ImageError(f"The array is empty (shape {array.shape}).")
     if array.ndim == 3 and array.shape[2] == 1:
@@ -98,6 +100,7 @@ def _as_uint8(array: np.ndarray) -> np.ndarray:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
+    """Turn as EXIF says, lay transparency on white, convert to RGB, refuse what is too small."""
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":

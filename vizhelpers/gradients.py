@@ -25,6 +25,7 @@ def logits(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
 
 
 def class_scores(output: Any) -> Tensor:
+    """Return a model's output if it is one row of scores for each image; else refuse."""
     if not isinstance(output, Tensor) or output.ndim != 2:
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(

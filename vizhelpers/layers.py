@@ -122,7 +122,10 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Record the output of each named layer in the dictionary that the ``with`` block gets."""
+    """Record the output of each named layer in the dictionary that the ``with`` block gets.
+
+    Outputs keep their graph. Only this thread's forward passes are recorded.
+    """
     record: dict[str, Tensor] = {}
     thread = threading.get_ident()
 
@@ -161,6 +164,7 @@ def _not_one_tensor(model: nn.Module, name: str, output: Any) -> ValueError:
 
 
 def forward(model: nn.Module, x: Tensor) -> Tensor:
+    """Run the model; an input that it cannot take becomes a ``ValueError`` with the way on."""
     try:
         return model(x)
     except torch.OutOfMemoryError:
@@ -173,6 +177,7 @@ def forward(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
+    """Return what was recorded in the order asked for; refuse a layer that did not run."""
     silent = [name for name in layers if name not in record]
     if silent:
         raise ValueError(
@@ -183,6 +188,7 @@ def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
 
 
 def as_list(layers: str | Sequence[str]) -> list[str]:
+    """Return one name or several as a list without repetitions."""
     return [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
 
 

@@ -18,6 +18,7 @@ DATA = files("vizhelpers") / "data"
 
 
 def bundled_weights() -> nn.Module:
+    """Return SqueezeNet 1.1 with the package's weights, widened from float16 to float32."""
     with torch.device("meta"):
         model = torchvision.models.squeezenet1_1(weights=None)
     with as_file(DATA / "squeezenet1_1.safetensors") as path:
@@ -27,6 +28,7 @@ def bundled_weights() -> nn.Module:
 
 
 def random_weights(architecture: str, seed: int) -> nn.Module:
+    """Return a torchvision model as its constructor initialises it from this seed."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception, of their init
         torch.manual_seed(seed)
@@ -34,6 +36,11 @@ def random_weights(architecture: str, seed: int) -> nn.Module:
 
 
 def downloaded_weights(architecture: str) -> nn.Module:
+    """Return a torchvision model with its default weights, from torch's cache or the network.
+
+    Raises:
+        WeightsUnavailable: no network, or a damaged file.
+    """
     preset = torchvision.models.get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(preset.url).name
     ways = (
@@ -70,6 +77,11 @@ def _check_hash(path: Path, ways: str) -> None:
 
 
 def weights_from_file(architecture: str, path: Path) -> nn.Module:
+    """Return a torchvision model with the state dict of a file.
+
+    Raises:
+        WeightsUnavailable: no such file, not a state dict, or one for another model.
+    """
     if not path.is_file():
         raise WeightsUnavailable(
             f"There is no file {str(path)!r}. weights= takes 'DEFAULT', None, or the path of a "

@@ -162,8 +162,10 @@ def _write_titles(axes: Axes, lines: Sequence[str], columns: int, grid: _Grid) -
             )
 
 
-def _box(x: float, y: float, w: float, h: float, size: tuple[float, float]) -> list[float]:
-    return [x / size[0], y / size[1], w / size[0], h / size[1]]
+def _box(
+    x: float, y: float, w: float, h: float, size: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    return x / size[0], y / size[1], w / size[0], h / size[1]
 
 
 def _draw_bar(

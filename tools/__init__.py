@@ -1,0 +1,1 @@
+"""What builds committed files: weights, photographs, notebooks, figures."""
