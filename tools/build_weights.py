@@ -84,7 +84,9 @@ def layer_of(name: str) -> str:
     if name == "conv10":
         return "classifier.1"
     fire, _, part = name.replace("_", "/").partition("/")
-    return f"features.{FIRES[int(fire.removeprefix('fire'))]}.{part.replace('squeeze1x1', 'squeeze')}"
+    return (
+        f"features.{FIRES[int(fire.removeprefix('fire'))]}.{part.replace('squeeze1x1', 'squeeze')}"
+    )
 
 
 def fold_caffe(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

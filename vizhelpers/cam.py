@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
 from vizhelpers.gradients import activations_and_gradients, logit_of, logits
-from vizhelpers.layers import HasTensor, capture, check_spatial, input_tensor
+from vizhelpers.layers import HasTensor, capture, check_spatial, input_tensor, photograph_of
 from vizhelpers.models import class_index, class_label, warning_word
 from vizhelpers.stack import ImageStack
 
@@ -154,7 +154,7 @@ def cam_sweep(
     else:
         maps = _gradient_cams(model, sample, layers, classes, method)
     frames = _one_size([m for row in maps for m in row])
-    view = getattr(sample, "view", None)
+    view = photograph_of(sample)
     label = "CAM" if method == "cam" else _GRADIENT_METHODS[method][0]
     where = f" at {layers[0]}" if len(layers) == 1 else ""
     return ImageStack(

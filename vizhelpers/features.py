@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
-from vizhelpers.layers import HasTensor, capture, check_spatial
+from vizhelpers.layers import HasTensor, capture, check_spatial, photograph_of
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
 
@@ -63,9 +63,8 @@ def feature_maps(
         frames,
         axes={**axes, "channel": chosen},
         scale="diverging" if frames.min() < 0 else "sequential",
-        base=None if isinstance(sample, Mapping) else getattr(sample, "view", None),
-        name=f"{warning_word(model)}{layer}: {len(chosen)} of {len(maps[0])} feature maps, "
-        f"{height} x {width}",
+        base=photograph_of(sample),
+        name=f"{warning_word(model)}{layer}: {len(maps[0])} channels of {height} x {width}",
         unit="activation",
     )
 

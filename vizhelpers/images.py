@@ -102,7 +102,7 @@ def composite(left: Any, right: Any, *, size: int = 256, centre: float = 0.4) ->
     picture = Image.new("RGB", (size, size))
     for offset, source in ((0, left), (size // 2, right)):
         strip = _strip(load_image(source), centre).resize(
-            (size // 2, size), Image.Resampling.BICUBIC
+            (size // 2, size), Image.Resampling.LANCZOS
         )
         picture.paste(strip, (offset, 0))
     half = size // 2

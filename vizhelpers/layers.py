@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,6 +88,11 @@ def input_tensor(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
         raise ValueError("The input holds NaN or infinite values; nothing true can be shown of it.")
     _check_device_and_channels(model, x)
     return x
+
+
+def photograph_of(sample: object) -> np.ndarray | None:
+    """Return the crop (H, W, 3) uint8 that a ``Sample`` keeps; None for a bare tensor."""
+    return None if isinstance(sample, Tensor) else getattr(sample, "view", None)
 
 
 def _check_device_and_channels(model: nn.Module, x: Tensor) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
 from vizhelpers.gradients import input_gradient, logit_of, logits, probability_of
-from vizhelpers.layers import HasTensor, input_tensor
+from vizhelpers.layers import HasTensor, input_tensor, photograph_of
 from vizhelpers.models import class_index, class_label, warning_word
 from vizhelpers.stack import ImageStack
 
@@ -70,7 +70,7 @@ def saliency(
         frame[None],
         axes={"class": [name]},
         titles=[f"{name}{empty}"],
-        base=getattr(sample, "view", None),
+        base=photograph_of(sample),
         name=f"{warning_word(model)}{_NAMES[method]} of the {of}",
         unit="|d score / d pixel|"
         if method != "input_x_gradient"

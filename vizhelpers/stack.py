@@ -75,10 +75,20 @@ class ImageStack:
             )
 
     def _default_titles(self) -> list[str]:
-        labels: list[list[str]] = [[]]
-        for values in self.axes.values():
-            labels = [[*head, str(value)] for head in labels for value in values]
-        return [" · ".join(parts) for parts in labels]
+        """Name each frame by the axes that vary; the figure's title tells the others."""
+        varying = {name: labels for name, labels in self.axes.items() if len(labels) > 1}
+        titles: list[list[str]] = [[]]
+        for labels in (varying or self.axes).values():
+            titles = [[*head, str(label)] for head in titles for label in labels]
+        if not varying:
+            return [" · ".join(_named(axis, labels[0]) for axis, labels in self.axes.items())]
+        return [" · ".join(parts) for parts in titles]
+
+    def _figure_name(self, shown: int) -> str:
+        fixed = [_named(axis, labels[0]) for axis, labels in self.axes.items() if len(labels) == 1]
+        parts = [self.name, *(fixed if len(self) > 1 else [])]
+        left_out = "" if shown == len(self) else f" ({shown} of {len(self)})"
+        return " · ".join(part for part in parts if part) + left_out
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -126,12 +136,14 @@ class ImageStack:
             positions.append([_position(axis, label, list(labels)) for label in wanted])
             axes[axis] = wanted
         index = np.arange(len(self)).reshape(self.shape)[np.ix_(*positions)].ravel()
+        own = list(self.titles) != self._default_titles()
+        titles = [self.titles[int(i)] for i in index] if own else ()
         low, high = self._common_limits() if self.scale_group == "all" else (self.vmin, self.vmax)
         return replace(
             self,
             frames=self.frames[index],
             axes=axes,
-            titles=[self.titles[int(i)] for i in index],
+            titles=titles,
             vmin=low,
             vmax=high,
             values=None if self.values is None else self.values[index],
@@ -230,7 +242,7 @@ class ImageStack:
             columns = self.shape[-1]
         if photograph:
             tiles, titles = self._with_photograph(tiles), ["input", *titles]
-        name = self.name if shown == len(self) else f"{self.name} ({shown} of {len(self)})"
+        name = self._figure_name(shown)
         return montage(tiles, titles, name=name, bar=self._bar(), columns=columns, width=width)
 
     def _with_photograph(self, tiles: list[np.ndarray]) -> list[np.ndarray]:
@@ -309,6 +321,11 @@ def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
     if 0 in array.shape:
         raise ValueError(f"A stack needs at least one frame of one pixel, got {array.shape}.")
     return array if scale == "rgb" else np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _named(axis: str, label: Any) -> str:
+    """Return "channel 131" for a number, but "features.3" for a text that names itself."""
+    return f"{axis} {label}" if isinstance(label, (int, np.integer)) else str(label)
 
 
 def _position(axis: str, label: Any, labels: list[Any]) -> int:

@@ -51,14 +51,15 @@ def explore_structure(models: nn.Module | Mapping[str, nn.Module], *, depth: int
     return Panel("A model's module tree", controls, draw, adapt)
 
 
-def explore_summary(model: nn.Module, *, image_side: int = 224) -> Panel:
-    """Show how torchinfo's totals grow; choose batch size and image size.
+def explore_summary(model: nn.Module, *, batch: int = 4, side: int = 448) -> Panel:
+    """Show how torchinfo's totals grow against one image of 224 x 224; choose batch and size.
 
     Args:
         model: any module that takes (N, 3, H, W); one on the meta device will do.
-        image_side: where the image size slider starts, and what growth is measured against.
+        batch: where the batch size slider starts.
+        side: where the image size slider starts, in pixels.
     """
-    base = summary(model, (1, 3, image_side, image_side))
+    base = summary(model, (1, 3, 224, 224))
 
     def draw(batch: int, side: int) -> Figure:
         now = summary(model, (batch, 3, side, side))
@@ -79,13 +80,13 @@ def explore_summary(model: nn.Module, *, image_side: int = 224) -> Panel:
             [name for name, *_ in rows],
             [after / before for _, before, after, _ in rows],
             [f"{text}  (x {after / before:.3g})" for _, before, after, text in rows],
-            title=f"batch {batch}, image {side} x {side}, against batch 1 at {image_side}",
+            title=f"batch {batch}, image {side} x {side}, against one image of 224 x 224",
             width=7.0,
         )
 
     controls = {
-        "batch": int_slider("batch size", 1, 1, 64),
-        "side": int_slider("image side", image_side, 16, 512, 16),
+        "batch": int_slider("batch size", batch, 1, 64),
+        "side": int_slider("image side", side, 1, 512),
     }
     return Panel("torchinfo's totals as batch and image grow", controls, draw)
 
@@ -115,7 +116,7 @@ def explore_kernels(model: nn.Module, *, layer: str | None = None) -> Panel:
             name = f"{stack.name}; weight [{out}, {into}] = {value:.4f}"
             return replace(stack, name=name).plot()
         one = stack.select(**{"out": out, "in": into}).plot(width=4)
-        whole = stack.select(out=out).plot(limit=64, width=6)
+        whole = stack.select(out=out).plot(limit=64, columns=8, width=6)
         return side_by_side(one, whole)
 
     controls = {

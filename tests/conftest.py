@@ -1,0 +1,41 @@
+"""What most tests look at: the bundled model, the cat, and a tiny network that takes no time."""
+
+import matplotlib
+import pytest
+import torch
+from torch import nn
+
+import vizhelpers as viz
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def model() -> nn.Module:
+    return viz.load_model()
+
+
+@pytest.fixture(scope="session")
+def cat(model: nn.Module) -> viz.Sample:
+    return viz.prepare(model, "cat")
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    """A seeded classifier of (1, 3, 12, 12) into 5 classes, with an in-place ReLU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 6, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 5),
+        ).eval()
+
+
+@pytest.fixture
+def noise() -> torch.Tensor:
+    return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))

@@ -1,0 +1,169 @@
+"""Each method against its paper's equation in float64 NumPy, and grad-cam where it is right."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vizhelpers as viz
+from vizhelpers.gradients import activations_and_gradients, logit_of
+
+LAYER = "features.9"
+TABBY = 281
+
+
+@pytest.fixture(scope="module")
+def both(model: nn.Module, cat: viz.Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Activation and gradient at one layer, (C, H, W) float64."""
+    a, g = activations_and_gradients(model, cat, LAYER, [logit_of(TABBY)])
+    return a[LAYER][0].double().numpy(), g[LAYER][0, 0].double().numpy()
+
+
+def paper(method: str, a: np.ndarray, g: np.ndarray) -> np.ndarray:
+    if method == "gradcam":
+        cam = np.tensordot(g.mean((1, 2)), a, 1)
+    elif method == "hirescam":
+        cam = (g * a).sum(0)
+    elif method == "xgradcam":
+        sums = a.sum((1, 2))
+        weights = np.divide((g * a).sum((1, 2)), sums, out=np.zeros_like(sums), where=sums != 0)
+        cam = np.tensordot(weights, a, 1)
+    elif method == "layercam":
+        cam = (np.maximum(g, 0) * a).sum(0)
+    else:
+        bottom = 2 * g**2 + a.sum((1, 2), keepdims=True) * g**3
+        alpha = np.divide(g**2, bottom, out=np.zeros_like(g), where=bottom != 0)
+        cam = np.tensordot((alpha * np.maximum(g, 0)).sum((1, 2)), a, 1)
+    return np.maximum(cam, 0)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam", "layercam", "gradcam++"])
+def test_cam_equals_its_paper(
+    model: nn.Module, cat: viz.Sample, both: tuple[np.ndarray, np.ndarray], method: str
+) -> None:
+    expected = paper(method, *both)
+    peak = expected.max()
+    assert peak > 0
+    ours = viz.cam(model, cat, LAYER, target=TABBY, method=method).frames[0]
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * peak)
+    other = viz.cam(model, cat, LAYER, target="tench", method=method).frames[0]
+    assert np.abs(other - expected).max() > 0.01 * peak
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("gradcam", "GradCAM"), ("layercam", "LayerCAM"), ("xgradcam", "XGradCAM"),
+     ("hirescam", "HiResCAM")],
+)  # fmt: skip
+def test_cam_equals_grad_cam(
+    model: nn.Module,
+    cat: viz.Sample,
+    both: tuple[np.ndarray, np.ndarray],
+    method: str,
+    name: str,
+) -> None:
+    import pytorch_grad_cam
+
+    layer = model.get_submodule(LAYER)
+    a, g = (value.astype(np.float32)[None] for value in both)
+    with getattr(pytorch_grad_cam, name)(copy.deepcopy(model), [layer]) as cam:
+        smooth = {} if name in ("GradCAM", "XGradCAM") else {"eigen_smooth": False}
+        theirs = np.maximum(cam.get_cam_image(cat.x, layer, None, a, g, **smooth)[0], 0)
+    ours = viz.cam(model, cat, LAYER, target=TABBY, method=method).frames[0]
+    assert theirs.max() > 0
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * theirs.max())
+
+
+def test_class_channel_of_squeezenet_pools_to_the_logit(model: nn.Module, cat: viz.Sample) -> None:
+    maps = viz.capture(model, cat, ["classifier.2"])["classifier.2"]
+    torch.testing.assert_close(maps.mean((2, 3)), model(cat.x).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_original_cam_plus_bias_and_relu_is_the_class_channel(
+    model: nn.Module, cat: viz.Sample
+) -> None:
+    ours = viz.cam(model, cat, "features.12", target=TABBY, method="cam").frames[0]
+    channel = viz.capture(model, cat, "classifier.2")["classifier.2"][0, TABBY].numpy()
+    bias = viz.get_layer(model, "classifier.1").bias[TABBY].item()
+    assert channel.max() > 1
+    np.testing.assert_allclose(np.maximum(ours + bias, 0), channel, atol=1e-3)
+
+
+def test_original_cam_on_a_pooled_linear_head(tiny: nn.Module, noise: Tensor) -> None:
+    ours = viz.cam(tiny, noise, "3", target=2, method="cam").frames[0]
+    a = tiny[:4](noise)[0].detach()
+    expected = torch.einsum("c,chw->hw", tiny[6].weight[2], a).detach().numpy()
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_original_cam_is_refused_where_the_head_does_not_allow_it(noise: Tensor) -> None:
+    vgg_like = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 8), nn.ReLU(), nn.Linear(8, 4)
+    )
+    with pytest.raises(ValueError, match="gradcam"):
+        viz.cam(vgg_like, noise, "1", target=1, method="cam")
+
+
+def test_sweep_equals_one_call_for_each_pair(model: nn.Module, cat: viz.Sample) -> None:
+    layers, targets = ["features.11", "features.12"], ["tabby", "tench", 285]
+    sweep = viz.cam_sweep(model, cat, layers=layers, targets=targets)
+    assert sweep.axes == {"layer": layers, "class": ["tabby", "tench", "Egyptian cat"]}
+    for i, (layer, target) in enumerate((la, t) for la in layers for t in targets):
+        one = viz.cam(model, cat, layer, target=target)
+        assert one.frames.max() > 0
+        np.testing.assert_allclose(sweep.frames[i], one.frames[0], rtol=1e-5, atol=1e-7)
+
+
+def test_sweep_runs_forward_once_and_backward_once_per_class(
+    tiny: nn.Module, noise: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"forward": 0, "backward": 0}
+    tiny.register_forward_hook(lambda *args: counts.update(forward=counts["forward"] + 1))
+    grad = torch.autograd.grad
+
+    def counted(*args: object, **kwargs: object) -> object:
+        counts["backward"] += 1
+        return grad(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    viz.cam_sweep(tiny, noise, layers=["0", "1", "2", "3"], targets=[0, 1, 2])
+    assert counts == {"forward": 1, "backward": 3}
+
+
+def test_eigencam_does_not_know_the_class(model: nn.Module, cat: viz.Sample) -> None:
+    maps = [
+        viz.cam(model, cat, "features.12", target=t, method="eigencam").frames for t in (281, 0)
+    ]
+    assert maps[0].max() > 0
+    np.testing.assert_array_equal(*maps)
+
+
+def test_unsupported_class_gives_zeros_and_says_so(model: nn.Module) -> None:
+    grey = torch.zeros(1, 3, 224, 224)
+    with torch.no_grad():
+        empty = int((model(grey)[0] == 0).nonzero()[0])
+    stack = viz.cam(model, grey, "features.12", target=empty)
+    assert not stack.frames.any() and "no support" in stack.titles[0]
+    stack.plot()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"method": "gradcan"}, "'gradcam'"),
+        ({"target": "tabbi"}, "'tabby'"),
+        ({"target": 1000}, "0 to 999"),
+        ({"target": "crane", "labels": ["crane", "crane", "egret"]}, r"\[0, 1\]"),
+        ({"layer": "classifier.3"}, "rows and columns"),
+        ({"layer": "features.13"}, "features.12"),
+    ],
+)
+def test_bad_arguments_name_the_way_on(
+    model: nn.Module, cat: viz.Sample, change: dict[str, object], word: str
+) -> None:
+    arguments = {"layer": "features.12", "target": "tabby", **change}
+    with pytest.raises(ValueError, match=word):
+        viz.cam(model, cat, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,96 @@
+import copy
+import warnings
+
+import pytest
+import torch
+from captum.attr import GuidedBackprop, Saliency
+from torch import Tensor, nn
+
+import vizhelpers as viz
+from vizhelpers.gradients import activations_and_gradients, input_gradient, logit_of, probability_of
+
+
+def not_in_place(model: nn.Module) -> nn.Module:
+    clean = copy.deepcopy(model)
+    for module in clean.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return clean
+
+
+def test_input_gradient_equals_captum(model: nn.Module, cat: viz.Sample) -> None:
+    ours = input_gradient(model, cat, logit_of(281))
+    theirs = Saliency(model).attribute(cat.x.clone().requires_grad_(), 281, abs=False)
+    assert theirs.abs().max() > 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(input_gradient(model, cat, logit_of(282)), theirs, atol=1e-3)
+
+
+def test_guided_gradient_equals_captum(model: nn.Module, cat: viz.Sample) -> None:
+    ours = input_gradient(model, cat, logit_of(281), guided=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = GuidedBackprop(not_in_place(model)).attribute(cat.x.clone().requires_grad_(), 281)
+    assert theirs.abs().max() > 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(input_gradient(model, cat, logit_of(281)), theirs, atol=1e-3)
+
+
+def test_guided_sees_functional_relus(tiny: nn.Module, noise: Tensor) -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = tiny
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.parts[0](x))
+            return self.parts[4:](nn.functional.relu(self.parts[2](x)))
+
+    expected = input_gradient(tiny, noise, logit_of(1), guided=True)
+    assert not torch.allclose(expected, input_gradient(tiny, noise, logit_of(1)))
+    torch.testing.assert_close(
+        input_gradient(Functional(), noise, logit_of(1), guided=True), expected
+    )
+
+
+def test_guided_without_relu_is_refused(noise: Tensor) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match="uses none"):
+        input_gradient(net, noise, logit_of(0), guided=True)
+
+
+def test_probability_gradient_is_that_of_the_softmax(tiny: nn.Module, noise: Tensor) -> None:
+    x = noise.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(tiny(x).softmax(1)[0, 2], x)
+    torch.testing.assert_close(input_gradient(tiny, noise, probability_of(2)), expected)
+
+
+def test_gradients_of_many_scores_equal_one_by_one(tiny: nn.Module, noise: Tensor) -> None:
+    acts, grads = activations_and_gradients(
+        tiny, noise, ["0", "2"], [logit_of(i) for i in range(5)]
+    )
+    for i in range(5):
+        a = tiny[0](noise).detach().requires_grad_()
+        (expected,) = torch.autograd.grad(tiny[1:](a.clone())[0, i], a)
+        torch.testing.assert_close(acts["0"], a.detach())
+        torch.testing.assert_close(grads["0"][i], expected)
+    assert grads["2"].shape == (5, 1, 6, 8, 8)
+
+
+def test_nothing_is_left_on_the_model(tiny: nn.Module, noise: Tensor) -> None:
+    tiny.requires_grad_(False)
+    tiny[0].weight.requires_grad_(True)
+    tiny[0].weight.grad = torch.ones_like(tiny[0].weight)
+    tiny.train()
+    with torch.no_grad():
+        input_gradient(tiny, noise, logit_of(0), guided=True)
+        activations_and_gradients(tiny, noise, ["0"], [logit_of(0)])
+    assert [p.requires_grad for p in tiny.parameters()] == [True] + [False] * 5
+    assert torch.equal(tiny[0].weight.grad, torch.ones_like(tiny[0].weight))
+    assert all(m.training and not m._forward_hooks for m in tiny.modules())
+    assert not noise.requires_grad
+
+
+def test_class_beyond_the_last_is_refused(tiny: nn.Module, noise: Tensor) -> None:
+    with pytest.raises(ValueError, match="from 0 to 4"):
+        input_gradient(tiny, noise, logit_of(5))

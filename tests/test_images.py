@@ -1,0 +1,137 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vizhelpers as viz
+
+PHOTO = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **kwargs: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **kwargs)
+    return buffer.getvalue()
+
+
+PNG = encoded(Image.fromarray(PHOTO))
+
+
+def test_every_bundled_photograph_loads() -> None:
+    for name, known in viz.sample_images().items():
+        image = viz.load_image(name)
+        assert image.mode == "RGB" and 200 <= min(image.size) <= 320
+        assert known.licence and known.author and known.source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        PNG,
+        bytearray(PNG),
+        memoryview(PNG),
+        PHOTO,
+        PHOTO / 255,
+        (PHOTO / 255).astype(np.float32),
+        Image.fromarray(PHOTO),
+        torch.from_numpy(PHOTO),
+        ({"name": "a.png", "type": "image/png", "size": 9, "content": memoryview(PNG)},),
+        {"a.png": {"metadata": {"name": "a.png"}, "content": PNG}},
+    ],
+    ids=["bytes", "bytearray", "memoryview", "uint8", "float64", "float32", "PIL", "tensor HWC",
+         "FileUpload 8", "FileUpload 7"],
+)  # fmt: skip
+def test_load_image_takes(source: object) -> None:
+    np.testing.assert_array_equal(np.asarray(viz.load_image(source)), PHOTO)
+
+
+def test_load_image_takes_paths(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    for source in (path, str(path)):
+        np.testing.assert_array_equal(np.asarray(viz.load_image(source)), PHOTO)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "LA", "I;16"])
+def test_other_modes_become_rgb(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((20, 30), 32768, dtype=np.uint16))
+    else:
+        image = Image.new("L", (30, 20), 128).convert(mode)
+    rgb = np.asarray(viz.load_image(image))
+    assert rgb.shape == (20, 30, 3)
+    assert mode == "1" or np.abs(rgb.astype(int) - 128).max() <= 1
+
+
+def test_grey_and_transparent_arrays() -> None:
+    grey = np.full((20, 30), 9, dtype=np.uint8)
+    assert np.asarray(viz.load_image(grey)).tolist() == np.full((20, 30, 3), 9).tolist()
+    clear = np.zeros((20, 30, 4), dtype=np.uint8)
+    assert np.asarray(viz.load_image(clear)).min() == 255  # laid on white
+
+
+def test_exif_orientation_is_respected() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees to the right"
+    data = encoded(Image.fromarray(PHOTO), "PNG", exif=exif)
+    expected = np.rot90(PHOTO, -1)
+    np.testing.assert_array_equal(np.asarray(viz.load_image(data)), expected)
+
+
+def bomb() -> bytes:
+    """A PNG of 400 bytes that claims 30,000 x 30,000 pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+BAD = {
+    "missing": ("no-such.jpg", "neither a file nor a bundled photograph"),
+    "near a name": ("cofee", "'coffee'"),
+    "empty": (b"", "empty"),
+    "web page": (b"<!doctype html><p>404", "not an image"),
+    "truncated": (PNG[: len(PNG) // 2], "truncated"),
+    "bomb": (bomb(), "pixels"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 40, "Most Compatible"),
+    "one pixel wide": (PHOTO[:, :1], "nothing to see"),
+    "NaN": (np.full((20, 30, 3), np.nan), "NaN"),
+    "normalised": (np.full((20, 30, 3), 2.5), "0..1"),
+    "int64": (np.ones((20, 30, 3), dtype=np.int64), "uint8"),
+    "CHW": (np.zeros((3, 20, 30)), "permute"),
+    "no pixels": (np.zeros((0, 5)), "empty"),
+    "number": (7, "int"),
+    "two uploads": (({"content": PNG}, {"content": PNG}), "one uploaded file"),
+    "folder": (".", "folder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_images_say_what_to_do(name: str) -> None:
+    source, word = BAD[name]
+    with pytest.raises(viz.ImageError, match=word):
+        viz.load_image(source)
+
+
+def test_composite_knows_where_its_halves_are() -> None:
+    red, blue = np.zeros((2, 40, 60, 3), dtype=np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    made = viz.composite(red, blue, size=64)
+    assert made.left == (0, 0, 32, 64) and made.right == (32, 0, 64, 64)
+    assert np.asarray(made.image.crop(made.left)).mean((0, 1)).tolist() == [255, 0, 0]
+    assert np.asarray(made.image.crop(made.right)).mean((0, 1)).tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("wrong", [{"size": 63}, {"size": 0}, {"centre": 1.5}])
+def test_composite_refuses(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="size must be even"):
+        viz.composite("cat", "coffee", **wrong)  # type: ignore[arg-type]
