@@ -1,0 +1,209 @@
+"""Build the notebooks from their sources: ``uv run python -m tools.build_notebooks [NAMES]``.
+
+``notebooks/md/NAME.md`` (MyST Markdown) is the source. This tool writes the setup cell and the
+Colab badge into it, executes it in an empty folder, and writes ``notebooks/NAME.ipynb`` with its
+outputs: text and PNG, no widget view, no widget state. ``--check`` executes nothing; it only says
+whether sources and notebooks have the same cells.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+SOURCES = NOTEBOOKS / "md"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+LARGEST = 1_500_000  # bytes
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def repository() -> str:
+    """Return the project's address, which stands once, in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"]
+
+
+def names() -> list[str]:
+    """Return the notebooks' names in order."""
+    return sorted(path.stem for path in SOURCES.glob("*.md"))
+
+
+def setup_source() -> str:
+    """Return the setup cell with the repository's address in it."""
+    template = (Path(__file__).parent / "setup_cell.txt").read_text(encoding="utf-8")
+    return template.replace("@REPOSITORY@", repository()).strip()
+
+
+def badge(name: str) -> str:
+    """Return the line of Markdown that opens a notebook in Colab."""
+    place = repository().removeprefix("https://github.com/")
+    colab = "https://colab.research.google.com"
+    return (
+        f"[![Open in Colab]({colab}/assets/colab-badge.svg)]"
+        f"({colab}/github/{place}/blob/main/notebooks/{name}.ipynb)"
+    )
+
+
+def read_source(name: str) -> NotebookNode:
+    """Read a source, with today's setup cell and badge in it."""
+    notebook = jupytext.read(SOURCES / f"{name}.md", fmt="md:myst")
+    first = notebook.cells[0]
+    text = re.sub(r"^\[!\[Open in Colab\].*\n+", "", first.source, flags=re.MULTILINE)
+    title, _, rest = text.partition("\n")
+    first.source = f"{title}\n\n{badge(name)}\n\n{rest.strip()}".strip()
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    setup.source = setup_source()
+    setup.metadata["tags"] = ["setup"]
+    return notebook
+
+
+def write_source(name: str, notebook: NotebookNode) -> None:
+    """Write the source back, so that it holds what the notebook holds."""
+    copy = nbformat.from_dict(notebook)
+    copy.metadata = nbformat.from_dict(
+        {
+            "kernelspec": KERNEL,
+            "jupytext": {
+                "text_representation": {"extension": ".md", "format_name": "myst"},
+                "notebook_metadata_filter": "-all",
+            },
+        }
+    )
+    text = jupytext.writes(copy, fmt="md:myst")
+    head = (
+        "---\njupytext:\n  text_representation:\n    extension: .md\n    format_name: myst\n"
+        "kernelspec:\n  display_name: Python 3\n  language: python\n  name: python3\n---\n"
+    )
+    body = re.sub(r"\A---\n.*?\n---\n", "", text, count=1, flags=re.DOTALL)
+    (SOURCES / f"{name}.md").write_text(f"{head}\n{body.strip()}\n", encoding="utf-8")
+
+
+def execute(notebook: NotebookNode) -> None:
+    """Run all cells, top to bottom, in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        resources = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Leave only what is the same in every run, and small."""
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for i, cell in enumerate(notebook.cells):
+        digest = hashlib.sha1(cell.source.encode()).hexdigest()[:8]
+        cell["id"] = f"{i:02d}-{digest}"
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+        )
+        for output in cell.get("outputs", []):
+            clean_output(output)
+
+
+def clean_output(output: NotebookNode) -> None:
+    """Drop the widget view beside a picture, and make PNGs as small as they can be."""
+    output.get("metadata", {}).clear()
+    data = output.get("data", {})
+    data.pop(WIDGET_VIEW, None)
+    if "image/png" in data:
+        picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "PNG", optimize=True)
+        data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii") + "\n"
+
+
+def complaints(notebook: NotebookNode) -> list[str]:
+    """Return what must not stand in a committed notebook, with the cell's number."""
+    places = {str(ROOT), str(Path.home()), tempfile.gettempdir() + os.sep}
+    found = []
+    for i, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            text = output_text(output)
+            if output.output_type == "error" or output.get("name") == "stderr":
+                found.append(f"cell {i}: {output.output_type}: {text[:300]}")
+            if any(place in text for place in places):
+                found.append(f"cell {i}: a path of this machine in the output: {text[:200]}")
+            if re.search(r"\b0x[0-9a-f]{6,}", text):
+                found.append(f"cell {i}: an address in the output: {text[:200]}")
+    if len(nbformat.writes(notebook)) > LARGEST:
+        found.append(f"{len(nbformat.writes(notebook)) / 1e6:.2f} MB, more than {LARGEST / 1e6}")
+    return found
+
+
+def output_text(output: NotebookNode) -> str:
+    """Return an output's text, whatever its kind."""
+    if output.output_type == "error":
+        return f"{output.ename}: {output.evalue}"
+    return output.get("text", "") or str(output.get("data", {}).get("text/plain", ""))
+
+
+def build(name: str) -> list[str]:
+    """Execute one source, write its notebook, and return what is wrong with it."""
+    notebook = read_source(name)
+    write_source(name, notebook)
+    start = time.perf_counter()
+    execute(notebook)
+    clean(notebook)
+    path = NOTEBOOKS / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    size = path.stat().st_size / 1e6
+    print(f"{name}: {time.perf_counter() - start:.1f} s, {size:.2f} MB", flush=True)
+    return [f"{name}, {complaint}" for complaint in complaints(notebook)]
+
+
+def cells(notebook: NotebookNode) -> list[tuple[str, str, Any]]:
+    """Return what sources and notebooks must share: kind, text and tags of each cell."""
+    return [
+        (cell.cell_type, cell.source.strip(), cell.metadata.get("tags", []))
+        for cell in notebook.cells
+    ]
+
+
+def differences(name: str) -> list[str]:
+    """Return in which cells a notebook is not what its source says."""
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if not path.exists():
+        return [f"{name}: not built yet"]
+    ours, theirs = cells(read_source(name)), cells(nbformat.read(path, as_version=4))
+    written = cells(jupytext.read(SOURCES / f"{name}.md", fmt="md:myst"))
+    found = [f"{name}: {len(ours)} cells in md, {len(theirs)} in ipynb"] * (
+        len(ours) != len(theirs)
+    )
+    for i, (a, b, c) in enumerate(zip(ours, theirs, written, strict=False)):
+        if a != b:
+            found.append(f"{name}, cell {i}: ipynb has {b[1][:80]!r}, md has {a[1][:80]!r}")
+        if a != c:
+            found.append(f"{name}, cell {i}: setup cell or badge in md is not today's")
+    return found
+
+
+def main() -> None:
+    """Build or check the notebooks that are named, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="such as 03_kernels; all where none is named")
+    parser.add_argument("--check", action="store_true", help="compare only")
+    chosen = parser.parse_args()
+    step = differences if chosen.check else build
+    found = [line for name in chosen.names or names() for line in step(name)]
+    sys.exit("\n".join(found) or 0)
+
+
+if __name__ == "__main__":
+    main()
