@@ -30,6 +30,8 @@ NOTEBOOKS = ROOT / "notebooks"
 SOURCES = NOTEBOOKS / "md"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LARGEST = 1_500_000  # bytes
+PHOTOGRAPHIC = 120_000  # bytes of PNG above which colours are rounded; maps and text stay below
+COARSE = 6  # levels, of 256; the eye does not see it, and the file is half as large
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -118,15 +120,31 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def clean_output(output: NotebookNode) -> None:
-    """Drop the widget view beside a picture, and make PNGs as small as they can be."""
+    """Drop the widget view beside a picture, and make the PNG small."""
     output.get("metadata", {}).clear()
     data = output.get("data", {})
     data.pop(WIDGET_VIEW, None)
     if "image/png" in data:
-        picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-        buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, "PNG", optimize=True)
-        data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii") + "\n"
+        picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+        png = as_png(picture)
+        if len(png) > PHOTOGRAPHIC:
+            png = as_png(picture.point(coarser))
+        data["image/png"] = base64.b64encode(png).decode("ascii") + "\n"
+
+
+def coarser(level: int) -> int:
+    """Round one level of a colour, at most ``COARSE / 2`` away; white stays white.
+
+    A palette would be smaller still, but it moves colours of a scale visibly.
+    """
+    return 255 - round((255 - level) / COARSE) * COARSE if level else 0
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """Return a picture as the bytes of a PNG file, as small as Pillow makes it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def complaints(notebook: NotebookNode) -> list[str]:

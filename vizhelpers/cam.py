@@ -161,7 +161,8 @@ def cam_sweep(
         frames,
         axes={"layer": list(layers), "class": names},
         titles=[
-            f"{layer} · {name}" + (" · all zero: no support" if not m.any() else "")
+            (name if len(layers) == 1 else f"{layer} · {name}")
+            + (" · all zero: no support" if not m.any() else "")
             for layer, row in zip(layers, maps, strict=True)
             for name, m in zip(names, row, strict=True)
         ],

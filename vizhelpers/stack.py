@@ -85,7 +85,8 @@ class ImageStack:
         return [" · ".join(parts) for parts in titles]
 
     def _figure_name(self, shown: int) -> str:
-        fixed = [_named(axis, labels[0]) for axis, labels in self.axes.items() if len(labels) == 1]
+        labels = [_named(axis, row[0]) for axis, row in self.axes.items() if len(row) == 1]
+        fixed = [label for label in labels if label not in self.name]
         parts = [self.name, *(fixed if len(self) > 1 else [])]
         left_out = "" if shown == len(self) else f" ({shown} of {len(self)})"
         return " · ".join(part for part in parts if part) + left_out
@@ -239,7 +240,8 @@ class ImageStack:
         tiles = [self.colours(i, blend) for i in range(shown)]
         titles = self.figure_titles()[:shown]
         if columns is None and len(self.axes) > 1 and shown == len(self):
-            columns = self.shape[-1]
+            # With one row only there is room for the photograph beside it.
+            columns = self.shape[-1] + (photograph and self.shape[-1] == len(self))
         if photograph:
             tiles, titles = self._with_photograph(tiles), ["input", *titles]
         name = self._figure_name(shown)

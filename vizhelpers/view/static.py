@@ -21,6 +21,7 @@ DPI = 100
 _FONT = 8.0  # points
 _LINE = 1.25 * _FONT / 72  # inches
 _GAP = 0.05  # inches between tiles
+_EDGE = 0.06  # inches to the left of the tiles and above the title
 _BAR_ROOM = 1.0  # inches to the right of the tiles
 
 
@@ -49,8 +50,12 @@ class _Grid:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure that shows once: as the value of a cell, not by itself as well."""
-    figure = plt.figure(figsize=(width, height), dpi=DPI)
+    """Return an empty figure that shows once: as the value of a cell, not by itself as well.
+
+    Its size is a whole number of pixels, so that its text form is the same everywhere.
+    """
+    size = math.ceil(width * DPI - 1e-6) / DPI, math.ceil(height * DPI - 1e-6) / DPI
+    figure = plt.figure(figsize=size, dpi=DPI)
     plt.close(figure)
     return figure
 
@@ -87,7 +92,7 @@ def montage(
     columns = min(columns or _good_columns(len(tiles)), len(tiles))
     rows = math.ceil(len(tiles) / columns)
     bar_room = _BAR_ROOM if bar else 0.0
-    tile_width = min((width - bar_room) / columns, 3.4)
+    tile_width = min((width - bar_room - _EDGE) / columns, 3.4)
     lines = _wrapped(titles, tile_width)
     title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
     canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
@@ -96,15 +101,17 @@ def montage(
     area = canvas.shape[1] / per_inch, canvas.shape[0] / per_inch
     head_lines = textwrap.wrap(name, max(int((area[0] + bar_room) * 72 / (0.52 * (_FONT + 2))), 12))
     head = 1.25 * (_FONT + 2) / 72 * len(head_lines) + (0.08 if name else 0.0)
-    size = area[0] + bar_room, max(area[1] + head, (head + 1.3) if bar else 0.0)
-    figure = new_figure(*size)
-    axes = figure.add_axes(_box(0, size[1] - head - area[1], *area, size))
+    needed = max(area[1] + head, (head + 1.3) if bar else 0.0)
+    figure = new_figure(_EDGE + area[0] + bar_room, _EDGE + needed)
+    size = float(figure.get_figwidth()), float(figure.get_figheight())
+    axes = figure.add_axes(_box(_EDGE, size[1] - _EDGE - head - area[1], *area, size))
     axes.imshow(canvas, interpolation="nearest" if per_inch <= DPI * 1.5 else "antialiased")
     axes.set_axis_off()
     _write_titles(axes, lines, columns, grid)
-    figure.text(0, 1, "\n".join(head_lines), ha="left", va="top", fontsize=_FONT + 2)
+    corner = _EDGE / size[0], 1 - _EDGE / size[1]
+    figure.text(*corner, "\n".join(head_lines), ha="left", va="top", fontsize=_FONT + 2)
     if bar:
-        _draw_bar(figure, bar, area, size, head)
+        _draw_bar(figure, bar, area, size, head + _EDGE)
     return figure
 
 
@@ -172,7 +179,7 @@ def _draw_bar(
     figure: Figure, bar: Bar, area: tuple[float, float], size: tuple[float, float], head: float
 ) -> None:
     height = min(max(area[1] - 0.2, 1.0), 2.6)
-    place = _box(area[0] + 0.12, size[1] - head - height - 0.1, 0.12, height, size)
+    place = _box(_EDGE + area[0] + 0.12, size[1] - head - height - 0.1, 0.12, height, size)
     low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
     flat = high <= low
     norm = Normalize(low, low + 1 if flat else high)
