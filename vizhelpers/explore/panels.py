@@ -23,15 +23,21 @@ from vizhelpers.structure import module_tree, summary
 from vizhelpers.view.charts import bars, curve
 from vizhelpers.view.static import side_by_side
 
+Models = nn.Module | Mapping[str, nn.Module]
 
-def explore_structure(models: nn.Module | Mapping[str, nn.Module], *, depth: int = 2) -> Panel:
+
+def _by_name(models: Models) -> dict[str, nn.Module]:
+    return dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+
+
+def explore_structure(models: Models, *, depth: int = 2) -> Panel:
     """Show module trees with shapes, parameters and their share; choose model and depth.
 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
         depth: where the depth slider starts.
     """
-    named = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+    named = _by_name(models)
     deepest = {
         name: 1 + max((n.count(".") for n in layer_names(m)), default=0)
         for name, m in named.items()
@@ -51,23 +57,25 @@ def explore_structure(models: nn.Module | Mapping[str, nn.Module], *, depth: int
     return Panel("A model's module tree", controls, draw, adapt)
 
 
-def explore_summary(model: nn.Module, *, batch: int = 4, side: int = 448) -> Panel:
+def explore_summary(models: Models, *, batch: int = 4, side: int = 448) -> Panel:
     """Show how torchinfo's totals grow against one image of 224 x 224; choose batch and size.
 
     Args:
-        model: any module that takes (N, 3, H, W); one on the meta device will do.
+        models: one model that takes (N, 3, H, W), or ``{name: model}``; models on the meta device
+            will do.
         batch: where the batch size slider starts.
         side: where the image size slider starts, in pixels.
     """
-    base = summary(model, (1, 3, 224, 224))
+    named = _by_name(models)
+    cached = lru_cache(maxsize=256)(lambda name, *size: summary(named[name], size))
 
-    def draw(batch: int, side: int) -> Figure:
-        now = summary(model, (batch, 3, side, side))
+    def draw(model: str, batch: int, side: int) -> Figure:
+        one, now = cached(model, 1, 3, 224, 224), cached(model, batch, 3, side, side)
         rows = [
-            ("parameters", base.parameters, now.parameters, f"{now.parameters:,}"),
-            ("mult-adds", base.mult_adds, now.mult_adds, f"{now.mult_adds / 1e9:.2f} G"),
+            ("parameters", one.parameters, now.parameters, f"{now.parameters:,}"),
+            ("mult-adds", one.mult_adds, now.mult_adds, f"{now.mult_adds / 1e9:.2f} G"),
             *(
-                (name, getattr(base, key), getattr(now, key), f"{getattr(now, key) / 1e6:.2f} MB")
+                (name, getattr(one, key), getattr(now, key), f"{getattr(now, key) / 1e6:.2f} MB")
                 for name, key in (
                     ("input", "input_bytes"),
                     ("forward/backward", "pass_bytes"),
@@ -80,11 +88,12 @@ def explore_summary(model: nn.Module, *, batch: int = 4, side: int = 448) -> Pan
             [name for name, *_ in rows],
             [after / before for _, before, after, _ in rows],
             [f"{text}  (x {after / before:.3g})" for _, before, after, text in rows],
-            title=f"batch {batch}, image {side} x {side}, against one image of 224 x 224",
+            title=f"{model}: batch {batch}, image {side} x {side}, against one of 224 x 224",
             width=7.0,
         )
 
     controls = {
+        "model": dropdown("model", list(named)),
         "batch": int_slider("batch size", batch, 1, 64),
         "side": int_slider("image side", side, 1, 512),
     }
