@@ -108,6 +108,6 @@ def _in_colour(weight: Tensor, layer: str, trained: str) -> ImageStack:
         rgb.permute(0, 2, 3, 1).numpy().astype(np.uint8),
         axes={"out": range(len(weight))},
         scale="rgb",
-        name=f"{trained}{layer}: {len(weight)} filters in colour; grey is 0, "
-        f"255 and 0 are ±{extent.item():.3g}",
+        name=f"{trained}{layer}: {len(weight)} filters in colour; grey is zero, "
+        f"full colour ±{extent.item():.3g}",
     )

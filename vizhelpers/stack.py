@@ -216,7 +216,7 @@ class ImageStack:
 
         Args:
             limit: the greatest number of frames that are drawn; the title says what is left out.
-            columns: frames in a row; None takes the last of several axes, or what fits.
+            columns: frames in a row; None takes the last of several axes that vary, or what fits.
             blend: share of the map over ``base``, 0..1; None takes the stack's own.
             photograph: draw ``base`` as the first tile.
             width: of the figure, in inches.
@@ -239,9 +239,9 @@ class ImageStack:
         shown = min(limit, len(self))
         tiles = [self.colours(i, blend) for i in range(shown)]
         titles = self.figure_titles()[:shown]
-        if columns is None and len(self.axes) > 1 and shown == len(self):
-            # With one row only there is room for the photograph beside it.
-            columns = self.shape[-1] + (photograph and self.shape[-1] == len(self))
+        varying = [length for length in self.shape if length > 1]
+        if columns is None and len(varying) > 1 and shown == len(self):
+            columns = varying[-1]
         if photograph:
             tiles, titles = self._with_photograph(tiles), ["input", *titles]
         name = self._figure_name(shown)

@@ -138,9 +138,7 @@ def _canvas(
     Small tiles grow by a whole factor, so that a pixel of a map stays a square.
     """
     height, width = tiles[0].shape[:2]
-    factor = max(1, round(tile_width * DPI / width))
-    per_inch = width * factor / (tile_width - _gap(tile_width))
-    gap = max(1, round(_gap(tile_width) * per_inch))
+    factor, gap, per_inch = _magnification(width, tile_width)
     room = round(title_room * per_inch)
     step_y, step_x = height * factor + gap + room, width * factor + gap
     canvas = np.full((rows * step_y - gap, columns * step_x - gap, 3), 255, dtype=np.uint8)
@@ -151,8 +149,19 @@ def _canvas(
     return canvas, _Grid(step_x, step_y, room, per_inch)
 
 
-def _gap(tile_width: float) -> float:
-    return min(_GAP, tile_width * 0.2)
+def _magnification(width: int, tile_width: float) -> tuple[int, int, float]:
+    """Return by which whole factor a tile grows, the gap in pixels, and pixels per inch.
+
+    Where it costs little size, one pixel of a tile becomes a whole number of the figure's.
+    """
+    room = tile_width * DPI
+    gap = max(1, round(min(_GAP * DPI, room * 0.2)))
+    whole = max(1, int((room - gap) // width))
+    if 0.75 * room <= whole * width + gap <= max(room, width + gap if width <= 4 else 0):
+        return whole, gap, DPI
+    factor = max(1, round(room / width))
+    per_inch = width * factor / (tile_width - min(_GAP, tile_width * 0.2))
+    return factor, max(1, round(min(_GAP, tile_width * 0.2) * per_inch)), per_inch
 
 
 def _write_titles(axes: Axes, lines: Sequence[str], columns: int, grid: _Grid) -> None:
