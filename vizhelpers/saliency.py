@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
@@ -41,7 +42,9 @@ def saliency(
 
     Returns:
         One map (H, W) of the input's size: the largest absolute value of the three colour
-        channels, in score per unit of normalised input, not divided by its maximum.
+        channels, in score per unit of normalised input, not divided by its maximum. A few pixels
+        tower above all others, so the colour scale ends at the 99.5th percentile and says so;
+        ``values`` holds the true maximum.
 
     Raises:
         ValueError: unknown method, score or class; more than one photograph; "guided" for a model
@@ -72,8 +75,8 @@ def saliency(
         titles=[f"{name}{empty}"],
         base=photograph_of(sample),
         name=f"{warning_word(model)}{_NAMES[method]} of the {of}",
-        unit="|d score / d pixel|"
-        if method != "input_x_gradient"
-        else "|pixel x d score / d pixel|",
+        vmax=float(np.quantile(frame, 0.995)) or None,
+        unit=f"|{'pixel x ' * (method == 'input_x_gradient')}d {of} / d pixel|\n"
+        "brightest 0.5 % clipped",
         values=frame[None].max(axis=(1, 2)),
     )
