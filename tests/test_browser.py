@@ -18,9 +18,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 playwright = pytest.importorskip("playwright.sync_api", reason="the dev group is not installed")
 
 CODE = "import vizhelpers as viz\nviz.explore_feature_maps(viz.load_model(), 'cat')"
-# The front ends' own ways to run a notebook.
-LAB = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
-CLASSIC = "Jupyter.notebook.execute_all_cells()"
+# The front ends' own ways to say that a kernel is there, and to run a notebook.
+LAB_READY = (
+    "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+)
+CLASSIC_READY = "window.Jupyter?.notebook?.kernel?.widget_manager"
+# `void`: to wait for the promise of a run has no time limit, to wait for its picture has.
+LAB = "void window.jupyterapp.commands.execute('notebook:run-all-cells')"
+CLASSIC = "void Jupyter.notebook.execute_all_cells()"
 
 
 def chromium() -> str:
@@ -84,11 +89,9 @@ def test_a_key_moves_the_slider_and_the_picture_follows(server: str) -> None:
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(30_000)
         page.goto(server)
-        ready = "window.jupyterapp" if lab else "window.Jupyter?.notebook?.kernel?.widget_manager"
-        page.wait_for_function(ready)
-        page.wait_for_selector(".jp-Notebook .jp-Cell" if lab else ".code_cell")
+        page.wait_for_function(LAB_READY if lab else CLASSIC_READY)
         page.evaluate(LAB if lab else CLASSIC)
         picture = page.locator("img.widget-image")
         picture.wait_for()
