@@ -74,7 +74,9 @@ def test_the_comparison_sees_a_changed_word(name: str, monkeypatch: pytest.Monke
 
 def test_badge_and_setup_cell_hold_the_projects_address(name: str, notebook: NotebookNode) -> None:
     address = build_notebooks.repository()
-    badge = f"/github/{address.removeprefix('https://github.com/')}/blob/main/notebooks/{name}.ipynb"
+    badge = (
+        f"/github/{address.removeprefix('https://github.com/')}/blob/main/notebooks/{name}.ipynb"
+    )
     setup = code_cells(notebook)[0]
     assert badge in notebook.cells[0].source, f"{name}: no badge under the title"
     assert setup.metadata.tags == ["setup"], f"{name}: the first code cell is not the setup cell"
@@ -112,9 +114,7 @@ def test_a_notebook_stays_small(name: str) -> None:
 
 def test_code_cells_are_short(name: str, notebook: NotebookNode) -> None:
     lines = sorted(len(cell.source.splitlines()) for cell in lessons(notebook))
-    long = [
-        where(name, cell) for cell in lessons(notebook) if len(cell.source.splitlines()) > 10
-    ]
+    long = [where(name, cell) for cell in lessons(notebook) if len(cell.source.splitlines()) > 10]
     assert statistics.median(lines) <= 5, f"{name}: {lines}"
     assert len(long) <= len(lines) / 10, f"{len(long)} of {len(lines)}: {long}"
 
