@@ -1,0 +1,172 @@
+"""ImageStack: axes, scales, colours, the montage, and the HTML file."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+
+import vizhelpers as viz
+from vizhelpers.view.static import to_png
+
+
+def ramp(count: int = 6, scale: str = "sequential", **more: object) -> viz.ImageStack:
+    """Frames whose values are 0, 1, 2, … times their number."""
+    frames = np.arange(4, dtype=np.float32).reshape(2, 2) * np.arange(count)[:, None, None]
+    return viz.ImageStack(frames, axes={"channel": range(count)}, scale=scale, **more)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts] + [
+        text.get_text() for text in figure.texts
+    ]
+
+
+def test_axes_and_frames_must_agree() -> None:
+    with pytest.raises(ValueError, match="6 frames"):
+        viz.ImageStack(np.zeros((6, 2, 2)), axes={"layer": "ab", "class": "cd"})
+
+
+@pytest.mark.parametrize(
+    ("frames", "scale"),
+    [
+        (np.zeros((2, 4, 4)), "rgb"),
+        (np.zeros((2, 4, 4, 3)), "sequential"),
+        (np.zeros((0, 4, 4)), "sequential"),
+    ],
+)
+def test_frames_of_the_wrong_kind_are_refused(frames: np.ndarray, scale: str) -> None:
+    with pytest.raises(ValueError, match=r"frames|at least one frame"):
+        viz.ImageStack(frames, axes={"i": range(len(frames))}, scale=scale)
+
+
+def test_an_unknown_scale_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="sequential"):
+        ramp(scale="sequental")
+
+
+def test_select_keeps_frames_and_colours_of_the_full_stack() -> None:
+    stack = ramp()
+    small = stack.select(channel=[1, 5])
+    np.testing.assert_array_equal(small.frames, stack.frames[[1, 5]])
+    assert small.axes == {"channel": [1, 5]}
+    np.testing.assert_array_equal(small.colours(0), stack.colours(1))
+
+
+def test_select_of_a_missing_label_or_axis_names_what_there_is() -> None:
+    with pytest.raises(ValueError, match="channel in this stack"):
+        ramp().select(channel=9)
+    with pytest.raises(ValueError, match="'channel'"):
+        ramp().select(chanel=1)
+
+
+def test_one_scale_for_all_or_for_each_frame() -> None:
+    assert ramp().limits() == [(0.0, 15.0)] * 6
+    assert ramp(scale_group="frame").limits() == [(0.0, 3.0 * i) for i in range(6)]
+
+
+def test_a_group_is_an_axis() -> None:
+    frames = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2))
+    axes = {"layer": ["a", "b"], "class": ["x", "y"]}
+    stack = viz.ImageStack(frames, axes=axes, scale_group="layer")
+    assert stack.limits() == [(0.0, 1.0), (0.0, 1.0), (0.0, 3.0), (0.0, 3.0)]
+
+
+def test_a_diverging_scale_is_centred_on_zero() -> None:
+    stack = viz.ImageStack(
+        np.array([[[-1.0, 0.0], [0.0, 4.0]]]), axes={"i": [0]}, scale="diverging"
+    )
+    assert stack.limits() == [(-4.0, 4.0)]
+    assert stack.colours(0)[0, 1].min() >= 252, "zero is not white"
+
+
+def test_colours_are_the_colour_maps_own() -> None:
+    stack = viz.ImageStack(np.array([[[0.0, 1.0], [2.0, 4.0]]]), axes={"i": [0]})
+    expected = (colormaps["viridis"](np.array([0, 0.25, 0.5, 1.0]))[:, :3] * 255).round()
+    np.testing.assert_allclose(stack.colours(0).reshape(4, 3), expected, atol=1)
+    assert not np.array_equal(stack.colours(0)[0, 0], stack.colours(0)[1, 1])
+
+
+def test_an_overlay_mixes_map_and_photograph_at_the_photographs_size() -> None:
+    base = np.full((8, 8, 3), 200, dtype=np.uint8)
+    stack = ramp(base=base)
+    assert stack.colours(5, blend=1.0).shape == (2, 2, 3)
+    half = stack.colours(0, blend=0.5)
+    assert half.shape == (8, 8, 3)
+    pure = stack.colours(0)[0, 0].astype(float)
+    np.testing.assert_allclose(half[0, 0], (pure + 200) / 2, atol=1)
+    np.testing.assert_array_equal(stack.colours(3, blend=0.0), base)
+
+
+def test_plot_draws_one_montage_and_one_colour_bar_however_many_frames() -> None:
+    assert len(ramp(4).plot().axes) == len(ramp(60).plot().axes) == 2
+
+
+def test_the_title_says_how_many_frames_are_shown() -> None:
+    shown = texts(ramp(70, name="maps").plot(limit=64))
+    assert "maps (64 of 70)" in shown
+    assert "(64 of 70)" not in " ".join(texts(ramp(64, name="maps").plot(limit=64)))
+
+
+def test_titles_and_numbers_of_the_colour_bar_are_written() -> None:
+    figure = ramp(3, unit="activation").plot()
+    assert {"0", "1", "2"} <= set(texts(figure))
+    bar = figure.axes[1]
+    labels = [label.get_text() for label in bar.get_yticklabels()]
+    assert (labels[0], labels[-1]) == ("0", "6")
+    assert "activation" in bar.get_ylabel() and "one scale" in bar.get_ylabel()
+
+
+def test_frames_with_scales_of_their_own_say_their_maximum() -> None:
+    figure = ramp(3, scale_group="frame").plot()
+    assert "2\nmax 6" in texts(figure)
+    assert "its own scale" in figure.axes[1].get_ylabel()
+
+
+def test_the_photograph_stands_beside_the_frames() -> None:
+    base = np.zeros((8, 8, 3), dtype=np.uint8)
+    assert "input" in texts(ramp(2, base=base).plot(photograph=True))
+    with pytest.raises(ValueError, match="no photograph"):
+        ramp(2).plot(photograph=True)
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"columns": 0}, {"blend": 1.5}])
+def test_plot_refuses_impossible_settings(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ramp().plot(**wrong)
+
+
+def test_figures_have_whole_pixels_so_their_text_is_the_same_everywhere() -> None:
+    for count in (1, 3, 17, 64):
+        figure = ramp(count).plot()
+        size = figure.get_size_inches() * figure.dpi
+        np.testing.assert_allclose(size, size.round(), atol=1e-6)
+
+
+def test_pixels_of_small_tiles_stay_whole() -> None:
+    frames = np.zeros((48, 3, 3), dtype=np.float32)
+    frames[:, 1, 1] = 1
+    stack = viz.ImageStack(frames, axes={"slice": range(48)})
+    png = np.asarray(Image.open(io.BytesIO(to_png(stack.plot(columns=16)))).convert("RGB"))
+    yellow = (np.abs(png.astype(int) - stack.colours(0)[1, 1]).sum(axis=2) == 0)[:, :680]
+    runs = {
+        len(run) for row in yellow for run in re.findall("1+", "".join(str(int(v)) for v in row))
+    }
+    assert len(runs) == 1, f"the middle pixels are {sorted(runs)} pixels wide"
+
+
+def test_the_html_file_holds_all_frames_and_loads_nothing(tmp_path: Path) -> None:
+    path = ramp(5, name="<maps>").save_html(tmp_path / "maps.html")
+    page = path.read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 6  # five frames, and the first one as shown
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+    assert "<maps>" not in page and "&lt;maps&gt;" in page
+
+
+def test_html_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no folder"):
+        ramp().save_html(tmp_path / "missing" / "maps.html")
