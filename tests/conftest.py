@@ -1,5 +1,7 @@
 """What most tests look at: the bundled model, the cat, and a tiny network that takes no time."""
 
+import copy
+
 import matplotlib
 import pytest
 import torch
@@ -13,6 +15,16 @@ matplotlib.use("Agg")
 @pytest.fixture(scope="session")
 def model() -> nn.Module:
     return viz.load_model()
+
+
+@pytest.fixture(scope="session")
+def clean_model(model: nn.Module) -> nn.Module:
+    """The bundled model without in-place operations, which captum's guided hooks cannot bear."""
+    clean = copy.deepcopy(model)
+    for module in clean.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return clean
 
 
 @pytest.fixture(scope="session")

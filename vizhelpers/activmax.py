@@ -61,9 +61,9 @@ def activation_maximization(
             f"steps={steps}, size={size}, keep={keep}: steps must be at least 1, size at least 8, "
             "and keep lie between 0 and steps."
         )
-    x = _noise(model, len(channels), size, seed)
     pictures, values = [], []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+        x = _noise(model, len(channels), size, seed)
         for step in range(steps + 1):
             means, gradient = _climb(model, x, layer, channels)
             if step in kept:
@@ -112,7 +112,8 @@ def _climb(
         )
     for channel in channels:
         if not 0 <= channel < output.shape[1]:
-            raise unknown("channel", channel, range(output.shape[1]), f"at {layer!r}.")
+            count = output.shape[1]
+            raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
     means = output[range(len(x)), list(channels)].mean(dim=(1, 2))
     (gradient,) = torch.autograd.grad(means.sum(), leaf)
     strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

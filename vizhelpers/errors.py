@@ -18,15 +18,18 @@ def unknown(kind: str, given: object, possible: Iterable[object], way_on: str = 
     Args:
         kind: what was looked for, such as ``"layer"``.
         given: what the caller wrote.
-        possible: every name that would have worked; the nearest are named first.
+        possible: every name that would have worked; the nearest are named first. A ``range`` is
+            told by its ends: the number nearest to 700 helps nobody.
         way_on: one more sentence: where a full list stands.
 
     Returns:
         A ``ValueError`` to be raised.
     """
     names = [str(name) for name in possible]
-    near = nearest(str(given), names)
-    if near:
+    near = [] if isinstance(possible, range) else nearest(str(given), names)
+    if isinstance(possible, range):
+        hint = f"Possible: {names[0]} to {names[-1]}."
+    elif near:
         hint = f"Did you mean {' or '.join(repr(name) for name in near)}?"
     else:
         shown = ", ".join(repr(name) for name in names[:12])

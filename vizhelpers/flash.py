@@ -203,7 +203,7 @@ class GradientAscent:
         finally:
             self.lr = kept
         if return_output:
-            return outputs[0] if isinstance(filter_idxs, int) else outputs
+            return outputs[0] if isinstance(filter_idxs, (int, np.integer)) else outputs
         tiles = [_as_picture(output[-1]) for output in outputs]
         columns = min(4, len(tiles))
         titles = [f"filter {index}" for index in chosen]
@@ -249,7 +249,7 @@ class GradientAscent:
         if filter_idxs is None:
             random = np.random.default_rng(self.seed)
             return random.choice(total, size=min(total, count), replace=False).tolist()
-        return [filter_idxs] if isinstance(filter_idxs, int) else list(filter_idxs)
+        return [filter_idxs] if isinstance(filter_idxs, (int, np.integer)) else list(filter_idxs)
 
 
 def _placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tensor]:

@@ -333,4 +333,6 @@ def _named(axis: str, label: Any) -> str:
 def _position(axis: str, label: Any, labels: list[Any]) -> int:
     if label in labels:
         return labels.index(label)
-    raise unknown(f"{axis} in this stack", label, labels)
+    numbered = labels == list(range(len(labels)))
+    possible = range(len(labels)) if numbered else labels
+    raise unknown(axis, label, possible, "This stack holds no other.")

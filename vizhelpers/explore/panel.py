@@ -50,10 +50,8 @@ class Panel:
         self._adapting = False
         self.message = ""
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
-        # ipywidgets writes the picture's width and height only if told; object-fit keeps squares.
         self._note = widgets.HTML()
-        rows = [widgets.HBox([control]) for control in self.controls.values()]
-        self.box = widgets.VBox([*rows, self._note, self.picture])
+        self.box = widgets.VBox([*self.controls.values(), self._note, self.picture])
         for control in self.controls.values():
             control.observe(self._changed, names="value")
         self.redraw()
@@ -111,8 +109,10 @@ class Panel:
 
     def close(self) -> None:
         """Free the widgets, in the kernel and in the browser."""
-        for widget in [*self.controls.values(), self.picture, self._note, self.box]:
-            widget.close()
+        for widget in [self.box, *self.box.children]:
+            parts = (widget.layout, getattr(widget, "style", None), widget)
+            for part in filter(None, parts):
+                part.close()
 
 
 def int_slider(label: str, value: int, low: int, high: int, step: int = 1) -> widgets.IntSlider:

@@ -1,0 +1,151 @@
+"""Pixels of the pictures: what a reader would measure with a ruler."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vizhelpers.view.charts import bars, curve
+from vizhelpers.view.colour import COLOUR_MAPS, colourise, overlay, table
+from vizhelpers.view.static import Bar, montage, side_by_side, to_png
+from vizhelpers.view.tree import tree_figure
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 255)
+
+
+def tile(colour: tuple[int, int, int], side: int = 8) -> np.ndarray:
+    return np.full((side, side, 3), colour, dtype=np.uint8)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(to_png(figure))).convert("RGB"))
+
+
+def box_of(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of one colour's pixels, which must form a rectangle."""
+    rows, columns = np.nonzero((picture == colour).all(axis=-1))
+    assert len(rows), "the colour is not there"
+    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    assert len(rows) == height * width, "it is no rectangle"
+    return int(rows.min()), int(columns.min()), height, width
+
+
+@pytest.mark.parametrize("side", [1, 3, 8, 13, 55, 224])
+def test_tiles_are_square_and_keep_their_colours(side: int) -> None:
+    tiles = [tile(RED, side), tile(GREEN, side), tile(BLUE, side)]
+    picture = pixels(montage(tiles, ["", "", ""], columns=2, width=5))
+    red, green, blue = (box_of(picture, colour) for colour in (RED, GREEN, BLUE))
+    for _, _, height, width in (red, green, blue):
+        assert abs(height - width) <= 2
+    assert red[0] == green[0] < blue[0]
+    assert red[1] == blue[1] < green[1]
+
+
+def test_a_pixel_of_a_small_map_becomes_a_square_of_one_colour() -> None:
+    checks = np.zeros((3, 3, 3), dtype=np.uint8)
+    checks[1, 1] = RED
+    _, _, height, width = box_of(pixels(montage([checks], [""])), RED)
+    assert height == width > 20
+
+
+def test_as_many_tiles_as_wanted_stand_on_one_axes() -> None:
+    figure = montage([tile(RED)] * 500, [""] * 500)
+    assert len(figure.axes) == 1
+
+
+def test_titles_are_not_cut_off() -> None:
+    long = "features.9.expand3x3 with a name as long as this\nand a second line"
+    picture = pixels(montage([tile(RED)] * 3, [long] * 3, name=long * 2, columns=3, width=6))
+    assert (picture[:2] == 255).all()
+    assert (picture[:, :2] == 255).all()
+    # A tile may reach the right edge; dark text may not.
+    assert (picture[:, -2:].max(axis=-1) == 255).all()
+
+
+@pytest.mark.parametrize("scale", COLOUR_MAPS)
+def test_the_bar_tells_both_ends(scale: str) -> None:
+    figure = montage([tile(RED)], [""], bar=Bar(scale, "unit", -1.5, 1.5))
+    labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert (labels[0], labels[-1]) == ("-1.5", "1.5")
+    assert figure.axes[1].get_ylabel() == "unit"
+
+
+def test_the_bar_of_a_flat_map_says_so() -> None:
+    figure = montage([tile(RED)], [""], bar=Bar("sequential", "unit", 0.0, 0.0))
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0 everywhere"]
+
+
+def test_the_bar_of_tiles_with_their_own_scales_gives_no_numbers() -> None:
+    figure = montage([tile(RED)], [""], bar=Bar("diverging", "unit"))
+    labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert labels == ["−max", "0", "+max"]
+
+
+def test_zero_is_white_between_red_and_blue() -> None:
+    colours = colourise(np.array([[-2.0, 0.0, 2.0]]), "diverging", -2, 2)[0]
+    assert (colours[1] >= 254).all()
+    assert colours[0].tolist() == [0, 0, 255]
+    assert colours[2].tolist() == [255, 0, 0]
+
+
+def test_values_beyond_the_limits_take_the_end_colours() -> None:
+    colours = colourise(np.array([[-9.0, 9.0]]), "sequential", 0, 1)[0]
+    np.testing.assert_array_equal(colours, table("sequential")[[0, 255]])
+
+
+def test_sequential_colours_grow_lighter_step_by_step() -> None:
+    """Readers who see no hue still see the order."""
+    light = table("sequential") @ np.array([0.2126, 0.7152, 0.0722])
+    assert np.all(np.diff(light) > -0.5)
+    assert light[-1] - light[0] > 150
+
+
+def test_overlay_mixes_by_its_share() -> None:
+    base, map_ = tile((100, 100, 100)), tile((200, 0, 100))
+    np.testing.assert_array_equal(overlay(base, map_, 0.0), base)
+    np.testing.assert_array_equal(overlay(base, map_, 1.0), map_)
+    assert overlay(base, map_, 0.25)[0, 0].tolist() == [125, 75, 100]
+
+
+def test_side_by_side_keeps_every_pixel() -> None:
+    left, right = montage([tile(RED)], [""]), montage([tile(BLUE)] * 4, [""] * 4, columns=1)
+    picture = pixels(side_by_side(left, right))
+    first, second = pixels(left), pixels(right)
+    assert picture.shape == (
+        max(len(first), len(second)),
+        first.shape[1] + second.shape[1],
+        3,
+    )
+    np.testing.assert_array_equal(picture[: len(first), : first.shape[1]], first)
+    np.testing.assert_array_equal(picture[: len(second), first.shape[1] :], second)
+
+
+def test_bars_are_as_long_as_their_numbers() -> None:
+    figure = bars(["a", "b"], [1.0, 0.25], ["1", "1/4"], title="Bars", marked="b")
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert widths == [1.0, 0.25]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "▸ b"]
+    assert figure.axes[0].patches[0].get_facecolor() != figure.axes[0].patches[1].get_facecolor()
+
+
+def test_bars_of_nothing_can_be_drawn() -> None:
+    assert pixels(bars(["a"], [0.0], ["0"], title="Nothing")).std() > 0
+
+
+def test_curve_marks_its_step() -> None:
+    figure = curve([1.0, 4.0, 9.0], marked=1, title="Climb", xlabel="step", ylabel="value")
+    line, point = figure.axes[0].lines
+    assert list(line.get_ydata()) == [1.0, 4.0, 9.0]
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([1], [4.0])
+
+
+def test_tree_bars_are_shares_of_the_total() -> None:
+    figure = tree_figure(
+        [("0", "Conv2d"), ("1", "ReLU")], ["8 x 6 x 6", ""], np.array([30, 0]), title="T", total=40
+    )
+    axes = figure.axes[0]
+    assert [patch.get_width() for patch in axes.patches] == [30, 0]
+    assert axes.get_xlim()[1] == 40
+    assert "30 (75.0%)" in {text.get_text() for text in axes.texts}
