@@ -133,6 +133,14 @@ def test_the_repositorys_address_stands_once_outside_the_notebooks() -> None:
     assert tracked.stdout.split() == ["pyproject.toml"]
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_link_to_a_file_leads_to_one(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert links or page == "CONTRIBUTING.md"
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_report_names_versions_device_and_weights() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vizhelpers"], capture_output=True, text=True, check=False, cwd=ROOT

@@ -158,6 +158,7 @@ def summary(
     *,
     depth: int = 3,
     col_names: Sequence[str] = ("output_size", "num_params"),
+    col_width: int = 25,
 ) -> ModelSummary:
     """Return torchinfo's summary, computed on the meta device and with its unit put right.
 
@@ -169,6 +170,7 @@ def summary(
         input_size: (N, C, H, W).
         depth: levels of the tree in the table.
         col_names: torchinfo's columns, such as "kernel_size" and "mult_adds".
+        col_width: of each of these columns, in characters.
 
     Returns:
         A ``ModelSummary``; it prints as torchinfo's table.
@@ -197,6 +199,7 @@ def summary(
         input_size=size,
         depth=depth,
         col_names=tuple(col_names),
+        col_width=col_width,
         device="meta",
         mode="eval",
         verbose=0,

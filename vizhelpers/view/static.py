@@ -2,18 +2,18 @@
 
 import io
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from vizhelpers.view.colour import COLOUR_MAPS
 
@@ -92,14 +92,14 @@ def montage(
     columns = min(columns or _good_columns(len(tiles)), len(tiles))
     rows = math.ceil(len(tiles) / columns)
     bar_room = _BAR_ROOM if bar else 0.0
-    tile_width = min((width - bar_room - _EDGE) / columns, 3.4)
+    tile_width = min((width - bar_room - _EDGE) / columns, _widest(tiles[0]))
     lines = _wrapped(titles, tile_width)
     title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
     canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
     per_inch = grid.per_inch
 
     area = canvas.shape[1] / per_inch, canvas.shape[0] / per_inch
-    head_lines = textwrap.wrap(name, max(int((area[0] + bar_room) * 72 / (0.52 * (_FONT + 2))), 12))
+    head_lines = _wrap(name, area[0] + bar_room, _FONT + 2) if name else []
     head = 1.25 * (_FONT + 2) / 72 * len(head_lines) + (0.08 if name else 0.0)
     needed = max(area[1] + head, (head + 1.3) if bar else 0.0)
     figure = new_figure(_EDGE + area[0] + bar_room, _EDGE + needed)
@@ -119,15 +119,46 @@ def _good_columns(count: int) -> int:
     return count if count <= 4 else math.ceil(math.sqrt(count * 1.5))
 
 
+def _widest(tile: np.ndarray) -> float:
+    """Return how wide a single tile may become, in inches: a flat one may take more room."""
+    height, width = tile.shape[:2]
+    return 3.4 * max(1.0, min(width / height, 2.0))
+
+
 def _wrapped(titles: Sequence[str], tile_width: float) -> list[str]:
-    room = int(tile_width * 72 / (0.54 * _FONT))
-    if room < 4 or not any(titles):
+    if not any(titles) or not _fits("0000", tile_width, _FONT):
         return [""] * len(titles)
+    room = tile_width - _GAP
+    return ["\n".join(_wrap(title, room, _FONT)[:4]) if title else "" for title in titles]
+
+
+def _wrap(text: str, room: float, size: float) -> list[str]:
+    """Break a text into lines of at most ``room`` inches; a word that is too long is cut."""
     lines = []
-    for title in titles:
-        parts = [part for line in title.split("\n") for part in textwrap.wrap(line, room)]
-        lines.append("\n".join(parts[:4]))
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".lstrip()
+            if line and not _fits(longer, room, size):
+                lines.append(line)
+                longer = word
+            while not _fits(longer, room, size):
+                head = next(n for n in range(len(longer), 0, -1) if _fits(longer[:n], room, size))
+                lines.append(longer[:head])
+                longer = longer[head:]
+            line = longer
+        lines.append(line)
     return lines
+
+
+def _fits(text: str, room: float, size: float) -> bool:
+    """Whether a line of text, as Agg draws it, takes at most ``room`` inches."""
+    # Measuring takes a millisecond; no letter is wider than high, so most need none.
+    if len(text) <= 1 or len(text) * size / 72 <= room:
+        return True
+    renderer = RendererAgg(1, 1, DPI)
+    width = renderer.get_text_width_height_descent(text, FontProperties(size=size), False)[0]
+    return width / DPI <= room
 
 
 def _canvas(
