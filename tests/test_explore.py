@@ -1,8 +1,17 @@
-"""The panels in the kernel: what each control does to the picture. The browser has its own test."""
+"""The panels in the kernel: what each control shows, and what a panel leaves behind.
+
+The browser's part, pixels on the canvas, has tests of its own.
+"""
 
 import base64
 import io
+import re
+import sys
+import threading
+import types
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -13,30 +22,34 @@ from torch import nn
 from torchvision import models
 
 import vizhelpers as viz
-from vizhelpers.explore.panel import Panel, int_slider
-from vizhelpers.view.charts import bars
+from vizhelpers.explore import panel as panels
+from vizhelpers.explore.controls import controls_of, int_slider, linked_trait
+from vizhelpers.explore.panel import Panel
+from vizhelpers.explore.scene import Scene
+from vizhelpers.layers import private_copy
+from vizhelpers.progress import steps
+from vizhelpers.view.charts import Bars
 
-# For each panel: the moves, one control each, that must give another picture.
-MOVES: dict[str, dict[str, object]] = {
+WAIT = 60  # seconds; only a test that fails waits so long
+# For each panel: the requests, and what they are changed to.
+REQUESTS: dict[str, dict[str, object]] = {
     "structure": {"depth": 1, "model": "vgg13"},
-    "summary": {"batch": 9, "side": 100, "model": "vgg13"},
-    "kernels": {"layer": "features.3.expand3x3", "out": 5, "into": 1, "weights": 0},
-    "feature_maps": {
-        "photograph": "rocket",
-        "layer": "features.3",
-        "channel": 1,
-        "show": "overlay",
-    },
-    "cam": {
-        "photograph": "panda",
-        "layer": "features.9",
-        "target": 281,
-        "other": "tench",
-        "method": "layercam",
-        "blend": 0.9,
-    },
-    "saliency": {"photograph": "panda", "target": 281, "other": "tench", "method": "guided"},
-    "filters": {"layer": "features.1", "channel": 1, "step": 2},
+    "summary": {"batch": 9, "side": 100, "depth": 2, "model": "vgg13"},
+    "kernels": {"layer": "features.3.expand3x3", "weights": 0},
+    "feature_maps": {"photograph": "rocket", "layer": "features.4"},
+    "cam": {"photograph": "panda", "other": "tench", "method": "layercam"},
+    "saliency": {"photograph": "panda", "other": "tench"},
+    "filters": {"layer": "features.1", "channel": 1},
+}
+# And the controls that move through what the browser has already.
+AXES: dict[str, set[str]] = {
+    "structure": set(),
+    "summary": set(),
+    "kernels": {"output channel", "input channel", "colour scale", "show"},
+    "feature_maps": {"channel", "overlay strength", "colour scale", "show"},
+    "cam": {"layer", "class", "overlay strength", "colour scale", "show"},
+    "saliency": {"method", "class", "overlay strength", "show"},
+    "filters": {"iteration", "show"},
 }
 
 
@@ -50,117 +63,238 @@ def build(name: str, model: nn.Module) -> Panel:
     return getattr(viz, f"explore_{name}")(model)
 
 
-@pytest.fixture(params=MOVES)
-def panel_moves(request: pytest.FixtureRequest, model: nn.Module) -> tuple[Panel, dict]:
-    return build(request.param, model), MOVES[request.param]
+def ask(panel: Panel, **requests: object) -> None:
+    """Change requests as a reader would, and wait for the answer."""
+    for name, value in requests.items():
+        panel.requests[name].value = value
+    assert panel.wait(WAIT)
+
+
+def pixels(panel: Panel) -> np.ndarray:
+    assert panel.message == ""
+    return np.asarray(Image.open(io.BytesIO(panel._png())).convert("RGB"))
+
+
+def shown(panel: Panel) -> dict[str, object]:
+    """What crossed the wire, without what is the same in every scene."""
+    return {key: value for key, value in panel.view.scene.items() if key != "lut"}
+
+
+@pytest.fixture(params=REQUESTS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def number(value: float) -> Scene:
+    """A scene that shows one number."""
+    return Scene(charts=[[Bars("A bar", [("a",)], [value], [str(value)])]])
 
 
 @pytest.fixture
 def counting() -> Iterator[tuple[Panel, list[int]]]:
-    """A panel that cannot draw 3, and a list of what it was asked to draw."""
+    """A panel that cannot show 3, and a list of what it was asked for."""
     asked: list[int] = []
 
-    def draw(value: int) -> object:
+    def compute(value: int) -> Scene:
         asked.append(value)
         if value == 3:
             raise ValueError("Not <3>.")
-        return bars(["a"], [value], [str(value)], title="A bar")
+        return number(value)
 
-    panel = Panel("Counting", {"value": int_slider("value", 1, 0, 9)}, draw)  # type: ignore[arg-type]
+    panel = Panel("Counting", compute, {"value": int_slider("value", 1, 0, 9)})
     yield panel, asked
     panel.close()
 
 
-def picture(panel: Panel) -> np.ndarray:
-    assert panel.message == ""
-    return np.asarray(Image.open(io.BytesIO(panel.picture.value)).convert("RGB"))
+# ---------------------------------------------------------------- the seven panels
 
 
-def test_every_control_changes_the_picture(panel_moves: tuple[Panel, dict]) -> None:
-    panel, moves = panel_moves
-    assert set(moves) == set(panel.controls), "a control without a move"
-    for name, value in moves.items():
-        before, kept = panel.picture.value, panel.controls[name].value
-        panel.controls[name].value = value
-        assert picture(panel).std() > 0, name
-        assert panel.picture.value != before, name
-        panel.controls[name].value = kept
-        assert panel.picture.value == before, f"{name} does not come back"
+def test_every_request_changes_what_is_shown_and_comes_back(name: str, model: nn.Module) -> None:
+    panel = build(name, model)
+    assert set(panel.requests) == set(REQUESTS[name]), "a request without a move"
+    for request, value in REQUESTS[name].items():
+        before, kept = shown(panel), panel.requests[request].value
+        ask(panel, **{request: value})
+        assert panel.message == "" and panel.view.busy == ""
+        assert shown(panel) != before, request
+        assert pixels(panel).std() > 0, request
+        ask(panel, **{request: kept})
+        assert shown(panel) == before, f"{request} does not come back"
+    panel.close()
+
+
+def test_axes_move_in_the_browser_and_their_controls_are_linked(
+    name: str, model: nn.Module
+) -> None:
+    panel = build(name, model)
+    names = set(panel.controls) - set(panel.requests)
+    assert names == AXES[name]
+    for trait, (widget, link) in panel._by_trait.items():
+        assert link.source == (widget, linked_trait(widget))
+        assert link.target == (panel.view, trait)
+    assert len(panel._by_trait) == len(names)
+    panel.close()
+
+
+def test_the_wire_carries_each_frame_of_the_stack(model: nn.Module, cat: viz.Sample) -> None:
+    panel = viz.explore_feature_maps(model, "cat", layer="features.4", channel=7)
+    stack = viz.feature_maps(model, cat, "features.4")
+    scene = panel.view.scene
+    assert scene["axes"] == [{"name": "channel", "labels": [str(i) for i in range(128)]}]
+    levels = np.frombuffer(scene["data"], np.uint8).reshape(stack.frames.shape)
+    low, high = (np.array(scene[key])[:, None, None] for key in ("lo", "hi"))
+    back = low + levels / 255 * (high - low)
+    assert np.abs(back - stack.frames).max(axis=(1, 2), keepdims=True).max() > 0
+    assert (np.abs(back - stack.frames) <= (high - low) / 255 / 2 * 1.001 + 1e-6).all()
+    assert panel.view.i0 == 7
+    panel.close()
+
+
+def test_cam_has_maps_of_each_layers_own_size_on_a_scale_for_each_layer(model: nn.Module) -> None:
+    panel = viz.explore_cam(model, "cat_coffee")
+    layers, classes = panel.scene.axes.values()
+    assert layers[-1] == "features.12" and {"tabby", "coffee mug", "espresso"} <= set(classes)
+    sizes = [tuple(size) for size in panel.view.scene["sizes"]]
+    assert sizes[0] == (55, 55) and sizes[-1] == (13, 13)
+    sample = viz.prepare(model, "cat_coffee")
+    for at, layer in ((0, layers[0]), (len(layers) - 1, layers[-1])):
+        sweep = viz.cam_sweep(model, sample, layers=[layer], targets=classes)
+        np.testing.assert_allclose(panel.scene.stacks[at].frames, sweep.frames, rtol=1e-5)
+        assert panel.scene.stacks[at].limits() == sweep.limits()
+    assert panel.view.scene["group"] == "layer"
+    panel.close()
+
+
+def test_a_class_that_is_typed_is_shown_at_once(model: nn.Module) -> None:
+    panel = viz.explore_cam(model)
+    panel.controls["class"].index = 2
+    ask(panel, other="tench")
+    assert panel.controls["class"].value == "tench" and panel.view.i1 == 0
+    panel.controls["class"].index = 3
+    other_class = panel.controls["class"].value
+    ask(panel, method="layercam")
+    assert panel.controls["class"].value == other_class, "another method keeps the class"
+    panel.close()
+
+
+def test_bars_mark_the_class_that_is_asked(model: nn.Module) -> None:
+    panel = viz.explore_cam(model, target="tench")
+    charts = panel.view.scene["charts"]
+    assert panel.scene.axes["class"][0] == "tench"
+    assert charts[0][0]["marked"] == -1 and "tench: rank" in charts[0][0]["title"]
+    assert charts[1][0]["marked"] == 0
     panel.close()
 
 
 def test_sliders_follow_the_layer(model: nn.Module) -> None:
     panel = viz.explore_feature_maps(model, layer="features.12", channel=500)
-    panel.controls["layer"].value = "features.0"
+    assert panel.controls["channel"].value == 500
+    ask(panel, layer="features.0")
     assert (panel.controls["channel"].max, panel.controls["channel"].value) == (63, 63)
-    assert picture(panel).std() > 0
-    panel.controls["layer"].value = "classifier.1"
+    assert panel.view.i0 == 63
+    ask(panel, layer="classifier.1")
     assert panel.controls["channel"].max == 999
+    panel.close()
+
+
+def test_a_matrix_of_a_1x1_convolution_hides_the_channel_sliders(model: nn.Module) -> None:
+    panel = viz.explore_kernels(model)
+    slider = panel.controls["output channel"]
+    ask(panel, layer="features.3.squeeze")
+    assert slider.layout.display == "none"
+    assert panel.view.scene["sizes"] == [[16, 64]]
+    assert pixels(panel).std() > 0
+    ask(panel, layer="features.0")
+    assert slider.layout.display is None
+    panel.close()
 
 
 def test_a_layer_of_one_pixel_says_so_and_the_panel_goes_on(model: nn.Module) -> None:
     panel = viz.explore_feature_maps(model, layer="classifier.2")
-    before = panel.picture.value
-    panel.controls["layer"].value = "classifier.3"
+    before = shown(panel)
+    ask(panel, layer="classifier.3")
     assert "'classifier.3' puts out shape (1, 1000, 1, 1)" in panel.message
-    assert panel.picture.value == b""
-    panel.controls["layer"].value = "classifier.2"
-    assert picture(panel).std() > 0
-    assert panel.picture.value == before
-
-
-def test_a_cam_of_a_layer_without_places_says_why_and_the_panel_goes_on(model: nn.Module) -> None:
-    panel = viz.explore_cam(model)
-    before = panel.picture.value
-    panel.controls["layer"].value = "classifier.3"
-    assert "1" in panel.message
-    assert "classifier.3" in panel.message
-    assert panel.picture.value == b""
-    panel.controls["layer"].value = "features.12"
-    assert panel.picture.value == before
+    assert "image/png" not in panel._repr_mimebundle_()[0]
+    ask(panel, layer="classifier.2")
+    assert panel.message == "" and shown(panel) == before
+    panel.close()
 
 
 def test_an_unknown_class_says_which_is_meant_and_the_panel_goes_on(model: nn.Module) -> None:
     panel = viz.explore_saliency(model)
-    before = panel.picture.value
-    panel.controls["other"].value = "tabbi"
+    before = shown(panel)
+    ask(panel, other="tabbi")
     assert "tabby" in panel.message
-    panel.controls["other"].value = ""
-    assert picture(panel).std() > 0
-    assert panel.picture.value == before
+    ask(panel, other="")
+    assert panel.message == "" and shown(panel) == before
+    panel.close()
 
 
-def test_the_picture_is_what_the_function_draws(model: nn.Module, cat: viz.Sample) -> None:
-    """The pixels of the panel's map are those of the stack that the panel claims to show."""
+def test_the_png_is_what_the_function_draws(model: nn.Module, cat: viz.Sample) -> None:
+    """The pixels of the panel's picture are those of the stack that the panel claims to show."""
     panel = viz.explore_feature_maps(model, layer="features.0", channel=7)
     stack = viz.feature_maps(model, cat, "features.0").select(channel=7)
     buffer = io.BytesIO()
     stack.plot(photograph=True).savefig(buffer, dpi="figure")
     expected = np.asarray(Image.open(buffer).convert("RGB"))
-    np.testing.assert_array_equal(picture(panel), expected)
+    np.testing.assert_array_equal(pixels(panel), expected)
+    panel.controls["channel"].value = 8
+    assert not np.array_equal(pixels(panel), expected)
+    panel.close()
 
 
 def test_your_own_photograph_comes_first(model: nn.Module) -> None:
     own = np.random.default_rng(0).integers(0, 255, (300, 260, 3), dtype=np.uint8)
     panel = viz.explore_cam(model, own)
-    assert panel.controls["photograph"].value == "your photograph"
-    assert "cat" in panel.controls["photograph"].options
-    assert picture(panel).std() > 0
+    assert panel.requests["photograph"].value == "your photograph"
+    assert "cat" in panel.requests["photograph"].options
+    panel.close()
 
 
-def test_both_halves_of_the_composite_are_offered(model: nn.Module) -> None:
-    panel = viz.explore_cam(model, "cat_coffee")
-    offered = {text for text, _ in panel.controls["target"].options}
-    assert {"tabby", "coffee mug", "espresso"} <= offered
+def uploaded(data: bytes, name: str = "mine.png") -> object:
+    """What a FileUpload holds when a file came: a dict in ipywidgets 7, a tuple in 8."""
+    if widgets.__version__.startswith("7."):
+        return {name: {"metadata": {"name": name}, "content": data}}
+    now = datetime.now(UTC)
+    entry = {"name": name, "type": "image/png", "size": len(data), "last_modified": now}
+    return ({**entry, "content": memoryview(data)},)
+
+
+def test_an_upload_is_shown_and_a_broken_one_says_why(model: nn.Module) -> None:
+    panel = viz.explore_feature_maps(model)
+    upload = panel.box.children[0].children[0]
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 240), "orange").save(buffer, "PNG")
+    upload.set_trait("value", uploaded(buffer.getvalue()))
+    assert panel.wait(WAIT) and panel.message == ""
+    assert panel.requests["photograph"].value == "your photograph"
+    base = np.frombuffer(panel.view.scene["base"], np.uint8).reshape(224, 224, 3)
+    assert (base[0, 0] == (255, 165, 0)).all()
+    upload.set_trait("value", uploaded(b"<html>", "page.png"))
+    assert panel.wait(WAIT) and "not an image" in panel.message
+    ask(panel, photograph="cat")
+    assert panel.message == ""
+    panel.close()
 
 
 def test_a_model_of_the_readers_own_can_be_explored() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     )
-    assert picture(viz.explore_kernels(net)).std() > 0
-    assert picture(viz.explore_structure(net)).std() > 0
-    assert picture(viz.explore_filters(net, steps=2)).std() > 0
+
+    def transform(image: Image.Image) -> torch.Tensor:
+        return torch.from_numpy(np.array(image.resize((32, 32)))).permute(2, 0, 1) / 255
+
+    for panel in (
+        viz.explore_kernels(net),
+        viz.explore_structure(net),
+        viz.explore_filters(net, steps=2),
+        viz.explore_feature_maps(net, transform=transform),
+        viz.explore_cam(net, transform=transform),
+        viz.explore_saliency(net, transform=transform),
+    ):
+        assert pixels(panel).std() > 0, panel
+        panel.close()
 
 
 def test_wrong_starts_are_refused_at_once(model: nn.Module) -> None:
@@ -170,66 +304,261 @@ def test_wrong_starts_are_refused_at_once(model: nn.Module) -> None:
         viz.explore_kernels(model, layer="features.1")
     with pytest.raises(ValueError, match="tabby"):
         viz.explore_cam(model, target="tabbi")
+    with pytest.raises(ValueError, match="gradcam"):
+        viz.explore_cam(model, method="gradcan")
+    with pytest.raises(ValueError, match=r"features\.11"):
+        viz.explore_feature_maps(model, layer="features.111")
 
 
-def test_stack_explore_has_a_slider_for_each_axis(model: nn.Module) -> None:
+def test_stack_explore_has_a_control_for_each_axis(model: nn.Module) -> None:
     panel = viz.kernels(model, "features.0").select(out=[3, 5]).explore()
-    before = panel.picture.value
-    panel.controls["out"].value = 5
-    assert picture(panel).std() > 0
-    assert panel.picture.value != before
+    assert {"output channel", "input channel"} <= set(panel.controls)
+    before = pixels(panel)
+    panel.controls["output channel"].index = 1
+    assert not np.array_equal(pixels(panel), before)
+    panel.close()
+
+
+# ---------------------------------------------------------------- one panel's machinery
 
 
 def test_a_message_takes_the_pictures_place_and_leaves_again(
     counting: tuple[Panel, list[int]],
 ) -> None:
     panel, _ = counting
-    note = panel.box.children[-2]
-    panel.controls["value"].value = 3
+    ask(panel, value=3)
     assert panel.message == "Not <3>."
-    assert "&lt;3&gt;" in note.value
-    assert 'role="alert"' in note.value
-    assert panel.picture.layout.display == "none"
-    panel.controls["value"].value = 4
-    assert panel.message == note.value == ""
-    assert picture(panel).std() > 0
-    assert not panel.picture.layout.display
+    ask(panel, value=4)
+    assert panel.message == ""
+    assert panel.view.scene["charts"][0][0]["rows"][0]["text"] == "4"
 
 
-def test_one_move_draws_once(counting: tuple[Panel, list[int]]) -> None:
+def test_what_was_computed_once_is_kept(counting: tuple[Panel, list[int]]) -> None:
     panel, asked = counting
-    panel.controls["value"].value = 5
-    panel.controls["value"].value = 5
+    for value in (5, 1, 5, 5):
+        ask(panel, value=value)
     assert asked == [1, 5]
 
 
-def test_a_fault_of_the_code_is_not_passed_off_as_the_readers() -> None:
-    def draw(value: int) -> object:
-        raise ZeroDivisionError
+def test_the_cache_is_bounded(counting: tuple[Panel, list[int]]) -> None:
+    panel, _ = counting
+    for value in range(3 * panels._KEPT):
+        panel._scene_for({"value": value + 100})
+    assert len(panel._scenes) == panels._KEPT
 
+
+def test_a_fault_of_the_code_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def compute(value: int) -> Scene:
+        return number(1 / value)
+
+    panel = Panel("Broken", compute, {"value": int_slider("value", 1, 0, 9)})
+    ask(panel, value=0)
+    assert panel.message.startswith("ZeroDivisionError")
+    assert "panel 'Broken' failed" in caplog.text
+    panel.close()
     with pytest.raises(ZeroDivisionError):
-        Panel("Broken", {"value": int_slider("value", 1, 0, 9)}, draw)  # type: ignore[arg-type]
+        Panel("Broken", compute, {"value": int_slider("value", 0, 0, 9)})
+
+
+class Slow:
+    """A computation of 100 steps that waits at step 3 until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.computed: list[int] = []
+
+    def __call__(self, value: int) -> Scene:
+        for step in steps(range(100), "step"):
+            if step == 3 and value == 2:
+                self.reached.set()
+                assert self.go.wait(WAIT)
+        self.computed.append(value)
+        return number(value)
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[Panel, Slow]]:
+    compute = Slow()
+    panel = Panel("Slow", compute, {"value": int_slider("value", 1, 0, 9)})
+    yield panel, compute
+    compute.go.set()
+    panel.close()
+
+
+def test_work_says_that_it_goes_on_and_how_far(slow: tuple[Panel, Slow]) -> None:
+    panel, compute = slow
+    panel.requests["value"].value = 2
+    assert compute.reached.wait(WAIT)
+    assert panel.view.busy == "Computing: Slow …"
+    assert panel.view.progress == pytest.approx(0.03)
+    compute.go.set()
+    assert panel.wait(WAIT) and panel.view.busy == ""
+
+
+def test_the_newest_request_replaces_what_runs(slow: tuple[Panel, Slow]) -> None:
+    panel, compute = slow
+    panel.requests["value"].value = 2
+    assert compute.reached.wait(WAIT)
+    for value in (5, 6, 7):
+        panel.requests["value"].value = value
+    compute.go.set()
+    assert panel.wait(WAIT)
+    assert compute.computed == [1, 7], "2 was given up, 5 and 6 were never begun"
+    assert panel.view.scene["charts"][0][0]["rows"][0]["text"] == "7"
+    assert panel.view.busy == ""
+
+
+def test_stop_keeps_the_picture_that_was_there(slow: tuple[Panel, Slow]) -> None:
+    panel, compute = slow
+    before = panel.view.scene
+    panel.requests["value"].value = 2
+    assert compute.reached.wait(WAIT)
+    panel._told(panel.view, {"type": "stop"}, [])
+    assert panel.view.busy == ""
+    compute.go.set()
+    assert panel.wait(WAIT)
+    assert panel.view.scene == before and compute.computed == [1]
+
+
+def test_a_concurrent_pass_never_gets_into_a_panels_maps(model: nn.Module) -> None:
+    """FACTS: on one shared model, 15 of 100 captures held the other thread's picture."""
+    own = private_copy(model)
+    samples = {name: viz.prepare(model, name) for name in ("cat", "panda")}
+    expected = {name: viz.capture(model, s, "features.4") for name, s in samples.items()}
+    stop = threading.Event()
+
+    def other_readers_passes() -> None:
+        while not stop.is_set():
+            viz.capture(model, samples["panda"], "features.4")
+
+    thread = threading.Thread(target=other_readers_passes)
+    thread.start()
+    try:
+        for _ in range(25):
+            found = viz.capture(own, samples["cat"], "features.4")["features.4"]
+            assert torch.allclose(found, expected["cat"]["features.4"], atol=1e-3)
+            assert not torch.allclose(found, expected["panda"]["features.4"], atol=1.0)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_private_copy_shares_weights_but_no_hooks(tiny: nn.Module, noise: torch.Tensor) -> None:
+    calls: list[str] = []
+    tiny[0].register_forward_hook(lambda *args: calls.append("hook"))
+    own = private_copy(tiny)
+    assert all(a is b for a, b in zip(own.parameters(), tiny.parameters(), strict=True))
+    torch.testing.assert_close(own(noise), own(noise))
+    assert calls == []
+    own[0].register_forward_hook(lambda *args: calls.append("own"))
+    expected = tiny(noise)
+    assert calls == ["hook"]
+    torch.testing.assert_close(own(noise), expected)
+
+
+# ---------------------------------------------------------------- display and closing
 
 
 def test_display_carries_widget_picture_and_a_line_that_stays(
     counting: tuple[Panel, list[int]],
 ) -> None:
     panel, _ = counting
-    bundle = panel._repr_mimebundle_()
+    bundle, metadata = panel._repr_mimebundle_()
     assert bundle["text/plain"] == repr(panel) == "Counting [value]"
-    assert base64.b64decode(bundle["image/png"]) == panel.picture.value
+    assert base64.b64decode(bundle["image/png"]) == panel._png()
     view = bundle["application/vnd.jupyter.widget-view+json"]
     assert view["model_id"] == panel.box.model_id
-    panel.controls["value"].value = 7
+    assert metadata == {}
+    ask(panel, value=7)
     assert repr(panel) == "Counting [value]"
-    panel.controls["value"].value = 3
-    assert "image/png" not in panel._repr_mimebundle_()
 
 
-def test_close_frees_every_widget(counting: tuple[Panel, list[int]]) -> None:
-    panel, _ = counting
-    alive = len(widgets.Widget.get_manager_state()["state"])
-    extra = Panel("Second", {"value": int_slider("value", 1, 0, 9)}, panel._draw)
-    assert len(widgets.Widget.get_manager_state()["state"]) > alive
-    extra.close()
-    assert len(widgets.Widget.get_manager_state()["state"]) == alive
+def test_colabs_display_metadata_is_kept(
+    counting: tuple[Panel, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = types.ModuleType("google.colab.output")
+    output.enable_custom_widget_manager = lambda: None  # type: ignore[attr-defined]
+    output._widgets = types.SimpleNamespace(_installed_url="https://example.org/manager.js")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    _, metadata = counting[0]._repr_mimebundle_()
+    kind = "application/vnd.jupyter.widget-view+json"
+    manager = metadata[kind]["colab"]["custom_widget_manager"]
+    assert manager == {"url": "https://example.org/manager.js"}
+
+
+def alive() -> int:
+    return len(widgets.Widget.get_manager_state()["state"])
+
+
+def test_close_frees_every_widget(name: str, model: nn.Module) -> None:
+    before = alive()
+    panel = build(name, model)
+    assert alive() > before
+    panel.close()
+    panels._open.clear()
+    assert alive() == before
+
+
+def test_running_a_cell_again_closes_its_predecessor(model: nn.Module) -> None:
+    viz.explore_kernels(model)
+    once = alive()
+    for _ in range(50):
+        newest = viz.explore_kernels(model)
+    assert alive() == once
+    assert [p for p in panels._open.values() if p.title == newest.title] == [newest]
+    kept = viz.explore_kernels(model, keep=True)
+    assert alive() > once, "keep=True leaves the other open"
+    kept.close()
+    newest.close()
+
+
+def test_no_hook_stays_on_the_readers_model(name: str, model: nn.Module) -> None:
+    panel = build(name, model)
+    ask(panel, **dict([next(iter(REQUESTS[name].items()))]))
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+    panel.close()
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_a_page_holds_every_scene_and_escapes_what_it_is_given(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)></script>"
+    frames = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    stack = viz.ImageStack(frames, {evil: ["a", "b"]}, titles=[evil, "b"], name=evil)
+    text = stack.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert evil not in text and "<img src=x" not in text
+    assert "default-src 'none'" in text
+    links = set(re.findall(r"\w+://[^\"'\s]+", text))
+    assert links == {"http://www.w3.org/2000/svg"}, "a name space, which nobody loads"
+
+
+def test_a_panels_page_covers_what_it_promises(model: nn.Module) -> None:
+    panel = viz.explore_feature_maps(model, "cat", layer="features.11", channel=131)
+    page = panel.page()
+    layers = page.requests["layer"]
+    assert page.requests["photograph"] == ["cat"]
+    assert len(layers) == len(page.scenes) == 8 and "features.12" in layers
+    first = page.scenes[page.state["scene"]]
+    assert first["name"].startswith("features.11") and page.state["i0"] == 131
+    panel.close()
+
+
+def test_a_pages_size_is_bounded(model: nn.Module) -> None:
+    panel = viz.explore_feature_maps(model, "cat")
+    page = panel.page(largest=200_000)
+    assert sum(len(scene["data"]) for scene in page.scenes) <= 200_000
+    assert any("Reduced to 1/" in scene["note"] for scene in page.scenes)
+    panel.close()
+
+
+def test_the_same_controls_stand_in_notebook_and_page(
+    name: str, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = build(name, model)
+    panel._offline = {}
+    page = panel.page()
+    assert [c["trait"] for c in page.controls[0]] == [c.trait for c in controls_of(panel.scene)]
+    for control, made in zip(page.controls[0], panel._by_trait.values(), strict=True):
+        assert made[0].description == control["name"]
+    panel.close()

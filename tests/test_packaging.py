@@ -47,7 +47,8 @@ def test_wheel_holds_every_file_of_the_package(dist: Path) -> None:
     }
     assert files_of(only(dist, "*.whl")) == package
     kinds = {Path(name).suffix for name in package}
-    assert {".py", ".pyi", ".safetensors", ".sha256", ".txt", ".json", ".jpg", ".js"} <= kinds
+    assert {".py", ".pyi", ".safetensors", ".sha256", ".txt", ".json", ".jpg"} <= kinds
+    assert {".js", ".css"} <= kinds
 
 
 def test_wheel_carries_the_licences(dist: Path) -> None:

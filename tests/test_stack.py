@@ -1,6 +1,8 @@
 """ImageStack: axes, scales, colours, the montage, and the HTML file."""
 
+import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -162,9 +164,26 @@ def test_pixels_of_small_tiles_stay_whole() -> None:
 def test_the_html_file_holds_all_frames_and_loads_nothing(tmp_path: Path) -> None:
     path = ramp(5, name="<maps>").save_html(tmp_path / "maps.html")
     page = path.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 6  # five frames, and the first one as shown
+    data = json.loads(re.search(r'id="page">(.*?)</script>', page).group(1))
+    (scene,) = data["scenes"]
+    assert scene["sizes"] == [[2, 2]] * 5
+    assert len(base64.b64decode(data["blobs"][scene["data"]["blob"]])) == 5 * 2 * 2
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert "<maps>" not in page and "&lt;maps&gt;" in page
+
+
+def test_a_value_that_is_not_finite_spoils_no_scale(tmp_path: Path) -> None:
+    frames = np.array([[[0.0, np.nan], [1.0, 2.0]], [[np.inf, 3.0], [4.0, -np.inf]]])
+    stack = viz.ImageStack(frames, {"channel": range(2)})
+    assert stack.limits() == [(0.0, 4.0)] * 2
+    page = stack.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    json.loads(re.search(r'id="page">(.*?)</script>', page).group(1), parse_constant=pytest.fail)
+
+
+def test_long_titles_name_the_axes_that_vary() -> None:
+    assert ramp(2).long_titles() == ["channel 0", "channel 1"]
+    assert ramp(2, titles=["a", "b"]).long_titles() == ["a", "b"]
+    assert ramp(3).select(channel=2).long_titles() == ["channel 2"]
 
 
 def test_html_into_a_missing_folder_is_refused(tmp_path: Path) -> None:

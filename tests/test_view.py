@@ -1,16 +1,16 @@
 """Pixels of the pictures: what a reader would measure with a ruler."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vizhelpers.view.charts import bars, curve
+from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import COLOUR_MAPS, colourise, overlay, table
 from vizhelpers.view.static import Bar, montage, side_by_side, to_png
-from vizhelpers.view.tree import tree_figure
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 255)
 
@@ -123,7 +123,7 @@ def test_side_by_side_keeps_every_pixel() -> None:
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
-    figure = bars(["a", "b"], [1.0, 0.25], ["1", "1/4"], title="Bars", marked="b")
+    figure = Bars("Bars", [("a",), ("b",)], [1.0, 0.25], ["1", "1/4"], marked=1).draw()
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     assert widths == [1.0, 0.25]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "▸ b"]
@@ -131,21 +131,27 @@ def test_bars_are_as_long_as_their_numbers() -> None:
 
 
 def test_bars_of_nothing_can_be_drawn() -> None:
-    assert pixels(bars(["a"], [0.0], ["0"], title="Nothing")).std() > 0
+    assert pixels(Bars("Nothing", [("a",)], [0.0], ["0"]).draw()).std() > 0
 
 
 def test_curve_marks_its_step() -> None:
-    figure = curve([1.0, 4.0, 9.0], marked=1, title="Climb", xlabel="step", ylabel="value")
+    figure = Curve("Climb", [1.0, 4.0, 9.0], marked=1, xlabel="step", ylabel="value").draw()
     line, point = figure.axes[0].lines
     assert list(line.get_ydata()) == [1.0, 4.0, 9.0]
     assert (list(point.get_xdata()), list(point.get_ydata())) == ([1], [4.0])
 
 
-def test_tree_bars_are_shares_of_the_total() -> None:
-    figure = tree_figure(
-        [("0", "Conv2d"), ("1", "ReLU")], ["8 x 6 x 6", ""], np.array([30, 0]), title="T", total=40
-    )
-    axes = figure.axes[0]
-    assert [patch.get_width() for patch in axes.patches] == [30, 0]
-    assert axes.get_xlim()[1] == 40
-    assert "30 (75.0%)" in {text.get_text() for text in axes.texts}
+def test_a_table_of_bars_shows_shares_of_the_whole() -> None:
+    rows = [("0", "Conv2d", "8 x 6 x 6"), ("1", "ReLU", "")]
+    axes = Bars("T", rows, [0.75, 0.0], ["30 (75.0%)", ""]).draw().axes[0]
+    assert [patch.get_width() for patch in axes.patches] == [0.75, 0]
+    assert axes.get_xlim()[1] == 1
+    assert {"30 (75.0%)", "Conv2d", "8 x 6 x 6"} <= {text.get_text() for text in axes.texts}
+
+
+def test_charts_cross_the_wire_as_json() -> None:
+    bars = Bars("B", [("a", "x")], [0.5], ["half"], marked=0).wire()
+    curve = Curve("C", np.array([1, 2]), 1, "step", "value").wire()
+    assert json.loads(json.dumps([bars, curve])) == [bars, curve]
+    assert bars["rows"] == [{"cells": ["a", "x"], "length": 0.5, "text": "half"}]
+    assert (curve["values"], curve["marked"]) == ([1.0, 2.0], 1)

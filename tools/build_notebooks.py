@@ -115,8 +115,22 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = nbformat.from_dict(
             {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
         )
+        if "outputs" in cell:
+            cell.outputs = joined_streams(cell.outputs)
         for output in cell.get("outputs", []):
             clean_output(output)
+
+
+def joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return outputs with neighbouring pieces of a stream in one: how it was cut is chance."""
+    found: list[NotebookNode] = []
+    for output in outputs:
+        last = found[-1] if found else None
+        if last and "name" in output and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def clean_output(output: NotebookNode) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vizhelpers.errors import unknown
 from vizhelpers.layers import evaluating, run_to
 from vizhelpers.models import warning_word
+from vizhelpers.progress import steps as watched
 from vizhelpers.stack import ImageStack
 
 
@@ -64,7 +65,7 @@ def activation_maximization(
     pictures, values = [], []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         x = _noise(model, len(channels), size, seed)
-        for step in range(steps + 1):
+        for step in watched(range(steps + 1), "step"):
             means, gradient = _climb(model, x, layer, channels)
             if step in kept:
                 pictures.append(_as_pictures(x))

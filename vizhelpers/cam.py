@@ -5,7 +5,7 @@ Every method weighs a layer's activations ``a`` (C, H, W) by something made from
 their maximum, so two classes can be compared on one scale.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -141,6 +141,26 @@ def cam_sweep(
     Raises:
         ValueError: as ``cam``, or no layer or no class.
     """
+    stacks = cams_by_layer(
+        model, sample, layers=layers, targets=targets, method=method, labels=labels
+    )
+    if len(stacks) == 1:
+        return stacks[0]
+    size = max(stack.frames.shape[1:] for stack in stacks)
+    rows = {stack.axes["layer"][0]: [_stretched(m, size) for m in stack.frames] for stack in stacks}
+    return _stack(model, sample, method, rows, stacks[0].axes["class"])
+
+
+def cams_by_layer(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    *,
+    layers: Sequence[str],
+    targets: Sequence[int | str | None],
+    method: str = "gradcam",
+    labels: Sequence[str] | None = None,
+) -> list[ImageStack]:
+    """Return what ``cam_sweep`` returns, but each layer's maps as a stack of their own size."""
     if method not in CAM_METHODS:
         raise unknown("CAM method", method, CAM_METHODS)
     if not layers or not targets:
@@ -153,21 +173,35 @@ def cam_sweep(
         maps = [_original_cam(model, sample, layer, classes) for layer in layers]
     else:
         maps = _gradient_cams(model, sample, layers, classes, method)
-    frames = _one_size([m for row in maps for m in row])
+    return [
+        _stack(model, sample, method, {layer: row}, names)
+        for layer, row in zip(layers, maps, strict=True)
+    ]
+
+
+def _stack(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    method: str,
+    maps: Mapping[str, Sequence[np.ndarray]],
+    names: Sequence[str],
+) -> ImageStack:
+    """Put maps of one size into a stack: ``{layer: one map for each name}``."""
+    frames = np.stack([m for row in maps.values() for m in row])
     view = photograph_of(sample)
     label = "CAM" if method == "cam" else _GRADIENT_METHODS[method][0]
-    where = f" at {layers[0]}" if len(layers) == 1 else ""
+    where = f" at {next(iter(maps))}" if len(maps) == 1 else ""
     return ImageStack(
         frames,
-        axes={"layer": list(layers), "class": names},
+        axes={"layer": list(maps), "class": names},
         titles=[
-            (name if len(layers) == 1 else f"{layer} · {name}")
+            (name if len(maps) == 1 else f"{layer} · {name}")
             + (" · all zero: no support" if not m.any() else "")
-            for layer, row in zip(layers, maps, strict=True)
+            for layer, row in maps.items()
             for name, m in zip(names, row, strict=True)
         ],
         scale="diverging" if frames.min() < 0 else "sequential",
-        scale_group="all" if len(layers) == 1 else "layer",
+        scale_group="all" if len(maps) == 1 else "layer",
         base=view,
         blend=1.0 if view is None else 0.5,
         name=f"{warning_word(model)}{label}{where}",
@@ -199,13 +233,15 @@ def _gradient_cams(
     activations, gradients = activations_and_gradients(model, sample, layers, scores)
     for layer in layers:
         check_spatial(layer, activations[layer])
-    return [
+    asked = 1 if method == "eigencam" else len(classes)  # it gives all classes one map
+    maps = [
         [
             combine(activations[layer][0].float(), gradient[0].float()).cpu().numpy()
-            for gradient in gradients[layer]
+            for gradient in gradients[layer][:asked]
         ]
         for layer in layers
     ]
+    return [row * (len(classes) // asked) for row in maps]
 
 
 def _original_cam(
@@ -246,14 +282,10 @@ def _pooled_head(model: nn.Module, scores: Tensor, activation: Tensor, layer: st
     )
 
 
-def _one_size(maps: Sequence[np.ndarray]) -> np.ndarray:
-    height, width = max(m.shape for m in maps)
-    same = [
-        m
-        if m.shape == (height, width)
-        else F.interpolate(
-            torch.from_numpy(m)[None, None], (height, width), mode="bilinear", align_corners=False
-        )[0, 0].numpy()
-        for m in maps
-    ]
-    return np.stack(same)
+def _stretched(m: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    if m.shape == size:
+        return m
+    large = F.interpolate(
+        torch.from_numpy(m)[None, None], size, mode="bilinear", align_corners=False
+    )
+    return large[0, 0].numpy()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vizhelpers.layers import HasTensor, as_list, evaluating, forward, input_tensor, pick, recording
+from vizhelpers.progress import steps
 
 Score = Callable[[Tensor], Tensor]
 
@@ -92,7 +93,7 @@ def activations_and_gradients(
         tensors = list(outputs.values())
         rows = [
             torch.autograd.grad(score(output), tensors, retain_graph=True, materialize_grads=True)
-            for score in scores
+            for score in steps(scores, "class")
         ]
     gradients = [torch.stack(column).detach() for column in zip(*rows, strict=True)]
     activations = {name: out.detach() for name, out in outputs.items()}

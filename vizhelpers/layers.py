@@ -4,6 +4,7 @@ Everything here leaves the model as it was: hooks are removed, each submodule's 
 flag is put back, ``.grad`` is not touched, also when the forward pass raises or is interrupted.
 """
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -108,6 +109,20 @@ def _check_device_and_channels(model: nn.Module, x: Tensor) -> None:
             f"The model's first convolution takes {first.in_channels} channels, "
             f"the input has {x.shape[1]} (shape {tuple(x.shape)})."
         )
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return a copy that shares parameters and buffers, and has no hooks and flags in common.
+
+    A panel's worker thread looks at such a copy, so that neither sees the other's hooks or modes.
+    """
+    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    own = copy.deepcopy(model, memo)
+    for module in own.modules():
+        for name, value in vars(module).items():
+            if name.endswith("_hooks") and isinstance(value, dict):
+                value.clear()
+    return own
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,14 @@ class ImageStack:
         if not varying:
             return [" · ".join(_named(axis, labels[0]) for axis, labels in self.axes.items())]
         return [" · ".join(parts) for parts in titles]
+
+    def long_titles(self) -> list[str]:
+        """Return the titles; where they are made of labels alone, with the axes' names as well."""
+        if list(self.titles) != self._default_titles():
+            return list(self.titles)
+        varying = {n: row for n, row in self.axes.items() if len(row) > 1} or self.axes
+        combinations = product(*([_named(n, label) for label in row] for n, row in varying.items()))
+        return [" · ".join(parts) for parts in combinations]
 
     def _figure_name(self, shown: int) -> str:
         labels = [_named(axis, row[0]) for axis, row in self.axes.items() if len(row) == 1]
@@ -175,7 +184,8 @@ class ImageStack:
         )
 
     def _limits_of(self, frames: np.ndarray) -> tuple[float, float]:
-        low, high = float(frames.min()), float(frames.max())
+        finite = frames[np.isfinite(frames)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
         if self.scale == "diverging":
             extent = max(abs(low), abs(high))
             return -extent, extent
@@ -279,36 +289,35 @@ class ImageStack:
         each = "frame" if self.scale_group == "frame" else self.scale_group
         return Bar(self.scale, f"{self.unit}\neach {each}: its own scale".strip())
 
-    def explore(self) -> Any:
-        """Return a panel with a slider for each axis."""
+    def explore(self, *, photograph: bool = False) -> Any:
+        """Return a panel with a control for each axis; moving one asks no kernel.
+
+        Args:
+            photograph: show ``base`` beside the map.
+        """
         from vizhelpers.explore.panels import explore_stack
 
-        return explore_stack(self)
+        return explore_stack(self, photograph=photograph)
 
     def save_html(self, path: str | Path) -> Path:
-        """Write one self-contained HTML file with a slider for each axis.
+        """Write one self-contained HTML file with a control for each axis.
 
-        It needs no network and no kernel.
+        It needs no network and no kernel, and its numbers can be read by pointing at a pixel.
 
         Args:
             path: file to write.
 
         Returns:
             The path.
+
+        Raises:
+            ValueError: the folder does not exist.
         """
-        from vizhelpers.view.html import Page, save_html
-
-        pictures = [self.colours(i, self.blend) for i in range(len(self))]
-        page = Page(pictures, self.figure_titles(), self.axes, self.name, self._scale_in_words())
-        return save_html(page, Path(path))
-
-    def _scale_in_words(self) -> str:
-        if self.scale == "rgb":
-            return "Colours are the picture's own."
-        low, high = self.limits()[0]
-        if self.scale_group == "all":
-            return f"Colour scale: {self.unit} from {low:.4g} to {high:.4g}, one for all frames."
-        return f"Colour scale: {self.unit}, each {self.scale_group} its own, from low to high."
+        panel = self.explore()
+        try:
+            return panel.save_html(path)
+        finally:
+            panel.close()
 
 
 def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:

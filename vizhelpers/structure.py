@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,6 +13,8 @@ from vizhelpers.layers import output_shapes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vizhelpers.view.charts import Bars
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,27 @@ class ModuleTree:
 
     def plot(self, *, width: float = 8.0) -> "Figure":
         """Draw the tree with a bar for each module's share of all parameters."""
-        from vizhelpers.view.tree import tree_figure
+        return self.bars().draw(width / 2)
 
-        return tree_figure(
-            [("  " * (row.depth - 1) + row.name.rpartition(".")[2], row.kind) for row in self.rows],
-            ["" if row.shape is None else " x ".join(map(str, row.shape[1:])) for row in self.rows],
-            np.array([row.parameters for row in self.rows]),
-            title=f"{self.model}: {self.total:,} parameters, input {list(self.input_size)}",
-            total=self.total,
-            width=width,
+    def bars(self) -> "Bars":
+        """Return the tree as rows of name, class and shape, each with its share of parameters."""
+        from vizhelpers.view.charts import Bars
+
+        return Bars(
+            f"{self.model}: {self.total:,} parameters, input {list(self.input_size)}",
+            [
+                (
+                    "  " * (row.depth - 1) + row.name.rpartition(".")[2],
+                    row.kind,
+                    "" if row.shape is None else " x ".join(map(str, row.shape[1:])),
+                )
+                for row in self.rows
+            ],
+            [row.share for row in self.rows],
+            [
+                f"{row.parameters:,} ({row.share:.1%})" if row.parameters else ""
+                for row in self.rows
+            ],
         )
 
 
@@ -132,6 +145,8 @@ class ModelSummary:
             a layer *with parameters* puts out.
         parameter_bytes: 4 for each parameter.
         text: the table.
+        layers: for each module (depth, "name: class", output shape, mult-adds of it and all that
+            is in it), in torchinfo's order.
     """
 
     input_size: tuple[int, ...]
@@ -141,6 +156,7 @@ class ModelSummary:
     pass_bytes: int
     parameter_bytes: int
     text: str
+    layers: tuple[tuple[int, str, tuple[int, ...], int], ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -150,6 +166,22 @@ class ModelSummary:
     def __repr__(self) -> str:
         """Return torchinfo's table."""
         return self.text
+
+    def bars(self, depth: int = 1) -> "Bars":
+        """Return the modules down to some depth, each with its share of the mult-adds."""
+        from vizhelpers.view.charts import Bars
+
+        rows = [row for row in self.layers if 1 <= row[0] <= depth]
+        return Bars(
+            f"Where the work is: {self.mult_adds / 1e9:.2f} G mult-adds",
+            [
+                ("  " * (level - 1) + name, *kind, " x ".join(map(str, shape)))
+                for level, text, shape, _ in rows
+                for name, *kind in [text.split(": ")]
+            ],
+            [work / max(self.mult_adds, 1) for *_, work in rows],
+            [f"{work / 1e6:,.1f} M ({work / max(self.mult_adds, 1):.1%})" for *_, work in rows],
+        )
 
 
 def summary(
@@ -212,7 +244,24 @@ def summary(
         found.total_output_bytes,
         found.total_param_bytes,
         _with_units(str(found)),
+        tuple(_work_of_each(found.summary_list)),
     )
+
+
+def _work_of_each(
+    rows: Sequence[Any],
+) -> list[tuple[int, str, tuple[int, ...], int]]:
+    """Sum torchinfo's mult-adds over what is inside each module; it gives them for leaves only."""
+    work = [row.macs if row.is_leaf_layer else 0 for row in rows]
+    for i, row in enumerate(rows):
+        if not row.is_leaf_layer:
+            ends = (j for j in range(i + 1, len(rows)) if rows[j].depth <= row.depth)
+            inside = rows[i + 1 : next(ends, len(rows))]
+            work[i] = sum(r.macs for r in inside if r.is_leaf_layer)
+    return [
+        (row.depth, f"{row.var_name}: {row.class_name}", tuple(row.output_size or ()), macs)
+        for row, macs in zip(rows, work, strict=True)
+    ]
 
 
 def _with_units(text: str) -> str:

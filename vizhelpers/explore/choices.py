@@ -1,95 +1,130 @@
 """What the panels let a reader choose from: photographs, classes, layers with maps."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import ipywidgets as widgets
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
-from vizhelpers.explore.panel import Controls, dropdown
+from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.images import load_image, sample_images
 from vizhelpers.layers import output_shapes
-from vizhelpers.models import Sample, card, class_index, class_label, predict, prepare
+from vizhelpers.models import Sample, card, class_index, predict, prepare
 from vizhelpers.structure import on_meta
-from vizhelpers.view.charts import bars
+from vizhelpers.view.charts import Bars
 
 YOURS = "your photograph"
 # Both halves' classes, since neither is always among the five most probable.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
+_POOLING = ("Pool", "ReLU", "Dropout", "BatchNorm", "SiLU", "Hardswish", "Identity", "Sequential")
 
 
 class Photographs:
-    """The photographs of one panel, prepared for its model when they are first asked for."""
+    """The photographs of one panel, prepared for its model when they are first asked for.
 
-    def __init__(self, model: nn.Module, image: Any) -> None:
+    Attributes:
+        dropdown: the control that chooses one.
+        upload: the button that takes one of the reader's own.
+    """
+
+    def __init__(self, model: nn.Module, image: Any, transform: Any = None) -> None:
         """Offer the bundled photographs, and ``image`` where it is none of them."""
         self.model = model
-        self.names = [*sample_images(), "cat_coffee"]
-        self.start = image if isinstance(image, str) and image in self.names else YOURS
-        self._own = None
-        if self.start == YOURS:
-            self._own = load_image(image)
-            self.names = [YOURS, *self.names]
+        self._transform = transform
+        names = [*sample_images(), "cat_coffee"]
+        self._own: dict[str, Any] = {}
+        bundled = isinstance(image, str) and image in names
+        if not bundled:
+            self._own[YOURS] = load_image(image)
+        start = image if bundled else YOURS
+        self.dropdown = dropdown("photograph", [*self._own, *names], start)
+        self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your own")
+        self.upload.observe(self._uploaded, names="value")
         self.sample = lru_cache(maxsize=8)(self._prepare)
 
+    def _uploaded(self, change: Any) -> None:
+        """Offer an uploaded file under a name of its own, and choose it.
+
+        The file is read when the panel computes its picture, so that what is wrong with it is said
+        there.
+        """
+        if not change["new"]:
+            return
+        name = YOURS if YOURS not in self._own else f"{YOURS} {len(self._own) + 1}"
+        self._own[name] = change["new"]
+        others = [value for _, value in options_of(self.dropdown)]
+        self.dropdown.options = [name, *others]
+        self.dropdown.value = name
+
     def _prepare(self, name: str) -> Sample:
-        return prepare(self.model, self._own if name == YOURS else name)
+        return prepare(self.model, self._own.get(name, name), transform=self._transform)
 
-    def dropdown(self) -> widgets.Dropdown:
-        """Return the control that chooses the photograph."""
-        return dropdown("photograph", self.names, self.start)
-
-    def classes(self, name: str, extra: list[int]) -> list[tuple[str, int]]:
-        """Return (text, index) of the five most probable classes and those to offer besides."""
-        top = [p.index for p in predict(self.model, self.sample(name))]
+    def classes(self, name: str, extra: Sequence[int] = (), *, count: int = 5) -> list[int]:
+        """Return the classes to offer for a photograph: the most probable, and some besides."""
+        top = [p.index for p in predict(self.model, self.sample(name), k=count)]
         known = card(self.model)
         halves = _HALVES.get(name, ()) if known and len(known.labels) == 1000 else ()
         more = [class_index(self.model, label) for label in halves]
-        indices = dict.fromkeys([*extra, *top, *more])
-        return [(class_label(self.model, index), index) for index in indices]
-
-    def class_dropdown(self, extra: list[int]) -> widgets.Dropdown:
-        """Return the control that chooses the class."""
-        return dropdown("class", self.classes(self.start, extra))
-
-    def offer_classes(self, controls: Controls, extra: list[int]) -> None:
-        """Let the class dropdown follow the photograph."""
-        options = self.classes(controls["photograph"].value, extra)
-        if list(controls["target"].options) != options:
-            controls["target"].options = options
+        return list(dict.fromkeys([*extra, *top, *more]))
 
 
 def class_search(model: nn.Module) -> widgets.Combobox:
-    """Return a box that finds any class by name; left empty, the dropdown decides."""
+    """Return a box that finds any class by name and adds it to those on offer."""
     known = card(model)
     return widgets.Combobox(
         options=known.labels if known else (),
-        placeholder="or type any class name",
-        description="other class",
+        placeholder="type any class name",
+        description="another class",
         continuous_update=False,
-        style={"description_width": "8em"},
-        layout={"width": "34em"},
+        **wide(),
     )
 
 
-def prediction_bars(model: nn.Module, sample: Sample, asked: str) -> Figure:
-    """Draw the five most probable classes, the one that was asked for set off."""
+def prediction_bars(model: nn.Module, sample: Sample, asked: int) -> Bars:
+    """Return the five most probable classes, the one that was asked for set off."""
     answer = predict(model, sample)
-    return bars(
-        [p.label for p in answer],
+    marked = [row for row, p in enumerate(answer) if p.index == asked]
+    title = "What the model says"
+    if not marked:
+        everything = predict(model, sample, k=10**6)
+        rank, found = next((i, p) for i, p in enumerate(everything, 1) if p.index == asked)
+        title += f" ({found.label}: rank {rank}, {found.probability:.1e})"
+    return Bars(
+        title,
+        [(p.label,) for p in answer],
         [p.probability for p in answer],
         [f"{p.probability:.3f}" for p in answer],
-        title="What the model says",
-        marked=asked,
+        marked[0] if marked else -1,
     )
 
 
 def channel_counts(model: nn.Module, size: tuple[int, ...] = (1, 3, 224, 224)) -> dict[str, int]:
     """Return ``{layer: channels}`` of every layer that puts out (N, C, H, W)."""
-    x = torch.empty(size, device="meta")
-    shapes = output_shapes(on_meta(model), x)
+    return {name: shape[1] for name, shape in _map_shapes(model, size).items()}
+
+
+def main_layers(model: nn.Module, size: tuple[int, ...], count: int = 8) -> list[str]:
+    """Return the last few layers with maps that are worth a CAM, in the order of definition.
+
+    Blocks rather than their parts, and no pooling, activation or normalisation, whose maps are
+    near copies of their neighbours'.
+    """
+    shapes = {n: s for n, s in _map_shapes(model, size).items() if s[2] * s[3] > 1}
+    modules = dict(model.named_modules())
+    worth = [
+        name
+        for name in shapes
+        if not any(word in type(modules[name]).__name__ for word in _POOLING)
+    ]
+    outer = [n for n in worth if not any(n.startswith(f"{other}.") for other in worth)]
+    classes = [n for n in outer if not n.startswith(("classifier", "fc", "head"))]
+    return (classes or outer or list(shapes))[-count:]
+
+
+def _map_shapes(model: nn.Module, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    shapes = output_shapes(on_meta(model), torch.empty(size, device="meta"))
     return {
-        name: shapes[name][1] for name, _ in model.named_modules() if len(shapes.get(name, ())) == 4
+        name: shapes[name] for name, _ in model.named_modules() if len(shapes.get(name, ())) == 4
     }

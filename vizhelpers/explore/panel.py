@@ -1,132 +1,355 @@
-"""What all panels are made of: named controls, a picture, and a line for what went wrong."""
+"""What all panels are made of: controls, one live view, and a thread for what needs the model."""
 
 import base64
-import html
-from collections.abc import Callable, Mapping
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
+from vizhelpers.explore.controls import (
+    Control,
+    adjust,
+    controls_of,
+    fits,
+    limit,
+    linked_trait,
+    options_of,
+    widget_for,
+)
+from vizhelpers.explore.scene import Scene
+from vizhelpers.explore.worker import Worker
+from vizhelpers.progress import Cancelled, watching
+from vizhelpers.view.html import Page, save_html
 from vizhelpers.view.static import to_png
+from vizhelpers.view.view import StackView
+from vizhelpers.view.wire import LARGEST
 
 Controls = Mapping[str, widgets.Widget]
+_KEPT = 24  # scenes
+_log = logging.getLogger(__name__)
+_open: dict[Hashable, "Panel"] = {}
 
 
 class Panel:
-    """Controls above a picture that is drawn again whenever one of them changes.
+    """Controls above a view.
 
-    An error becomes a message under the controls, in place of the picture; the controls stay
-    alive. Viewers that run no widgets (GitHub, a PDF) show the picture as it is when the panel is
-    displayed.
+    Controls of two kinds: *requests* need the model, so a change is computed in a thread of the
+    panel's own and shown when it is there; *axes* move through frames that the browser has
+    already, so the kernel is not asked. An error becomes a message in the place of the picture,
+    and the controls stay alive. Viewers that run no widgets (GitHub, a PDF) show a PNG of the
+    state at display.
 
     Attributes:
-        controls: the ipywidgets by name; ``panel.controls["layer"].value = ...`` moves one.
-        picture: the ``ipywidgets.Image`` that holds the PNG.
-        message: what went wrong, or "".
+        title: one line that says what is shown.
+        requests: the ipywidgets that ask for another scene, by name.
+        controls: these and the axes' ones, by name.
+        view: the ``StackView``.
+        scene: what it shows.
         box: all of it, as one widget.
     """
 
     def __init__(
         self,
         title: str,
-        controls: Controls,
-        draw: Callable[..., Figure],
+        compute: Callable[..., Scene],
+        requests: Controls | None = None,
+        *,
         adapt: Callable[[Controls], None] | None = None,
+        start: Mapping[str, int] | None = None,
+        still: Callable[[Scene, Sequence[int]], Figure] | None = None,
+        offline: Mapping[str, Sequence[Any]] | None = None,
+        jumps: Mapping[str, str] | None = None,
+        extra: Sequence[widgets.Widget] = (),
+        key: Hashable = None,
     ) -> None:
-        """Show ``draw(**values)``.
+        """Compute and show the first scene at once; later ones in the panel's thread.
 
         Args:
             title: one line that says what is shown; the plain text of the panel.
-            controls: named ipywidgets with a ``value``.
-            draw: makes the picture from the controls' values, given by name.
-            adapt: called before each drawing; sets bounds and options that depend on other
-                controls, such as the number of channels of the chosen layer.
+            compute: makes the scene from the requests' values, given by name.
+            requests: named ipywidgets with a ``value``.
+            adapt: called before each scene is computed; sets bounds and options of requests that
+                depend on other requests, such as the classes to a photograph.
+            start: where axes and other traits of the view begin, such as ``{"i0": 131}``.
+            still: draws the PNG, where the scene's own figure is not what should be seen.
+            offline: for ``save_html``, which values of which request are computed beforehand.
+            jumps: request -> trait of the view that goes to 0 when the request changes: a class
+                that was typed is the first of those on offer, and is wanted at once.
+            extra: widgets that stand above the requests, such as an upload button.
+            key: a panel that was made with the same key is closed.
         """
         self.title = title
-        self.controls = dict(controls)
-        self._draw = draw
-        self._adapt = adapt
-        self._adapting = False
-        self.message = ""
-        self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
-        self._note = widgets.HTML()
-        self.box = widgets.VBox([*self.controls.values(), self._note, self.picture])
-        for control in self.controls.values():
+        self.requests = dict(requests or {})
+        self.controls: dict[str, widgets.Widget] = dict(self.requests)
+        self.view = StackView()
+        self._compute, self._adapt, self._still = compute, adapt, still
+        self._offline, self._jumps = dict(offline or {}), dict(jumps or {})
+        self._worker = Worker()
+        self._scenes: OrderedDict[tuple[Any, ...], Scene] = OrderedDict()
+        self._by_trait: dict[str, tuple[widgets.Widget, Any]] = {}
+        self._start = dict(start or {})
+        self._lock = threading.RLock()  # between what is wanted and what is shown
+        self._extra = tuple(extra)
+        self._row = widgets.VBox([*self._extra, *self.requests.values()])
+        self.box = widgets.VBox([self._row, self.view])
+        self._settle()
+        self._shown_values = self._values()
+        self.scene = self._scene_for(self._shown_values)
+        self._show(self.scene)
+        self._line = f"{title} [{', '.join(self.controls)}]"
+        for control in self.requests.values():
             control.observe(self._changed, names="value")
-        self.redraw()
+        self.view.on_msg(self._told)
+        replace_open(key, self)
+
+    # ------------------------------------------------------------ requests
+
+    def _values(self) -> dict[str, Any]:
+        return {name: control.value for name, control in self.requests.items()}
+
+    def _scene_for(self, values: Mapping[str, Any]) -> Scene:
+        """Return a scene from the cache, or compute and keep it."""
+        key = tuple(values.values())
+        if key not in self._scenes:
+            self._scenes[key] = self._compute(**values)
+            while len(self._scenes) > _KEPT:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(key)
+        return self._scenes[key]
 
     def _changed(self, change: Any) -> None:
-        if not self._adapting:
-            self.redraw()
+        if self._worker.runs_here():
+            return  # bounds that follow another request, not a reader's hand
+        with self._lock:
+            self.view.busy = f"Computing: {self.title} …"
+            self.view.progress = -1.0
+            self._worker.submit(self._answer)
 
-    def redraw(self) -> None:
-        """Draw the picture for the controls' present values, or show why it cannot be drawn."""
+    def _answer(self, wanted: Callable[[], bool]) -> None:
+        """Compute what the requests ask for now; runs in the worker's thread."""
+
+        def report(what: str, done: int, total: int) -> bool:
+            if wanted() and total > 2:
+                self.view.progress = done / total
+            return wanted()
+
+        message = ""
         try:
-            self._adapt_controls()
-            values = {name: control.value for name, control in self.controls.items()}
-            self.picture.value = to_png(self._draw(**values))
-            self._say("")
+            with watching(report):
+                self._settle()
+                values = self._values()
+                scene = self._scene_for(values)
+            with self._lock:
+                if wanted():
+                    old, self._shown_values = self._shown_values, values
+                    self._show(scene, [t for n, t in self._jumps.items() if values[n] != old[n]])
+        except Cancelled:
+            pass
         except (ValueError, TypeError) as error:
-            # The old picture would be taken for the answer to the new question.
-            self.picture.value = b""
-            self._say(str(error))
+            message = str(error)
+        except Exception as error:
+            # A fault of the code: nobody would see an exception that a thread raises.
+            message = f"{type(error).__name__}: {error}"
+            _log.exception("panel %r failed", self.title)
+        with self._lock:
+            if wanted():
+                self.view.message, self.view.busy = message, ""
 
-    def _adapt_controls(self) -> None:
-        """Let dependent bounds follow without drawing for each of them."""
-        if self._adapt is None:
+    def _settle(self) -> None:
+        """Let bounds and options of requests follow other requests."""
+        if self._adapt is not None:
+            self._adapt(self.requests)
+
+    def _told(self, view: Any, content: Any, buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("type") == "stop":
+            self.stop()
+
+    def stop(self) -> None:
+        """Give up what is being computed; the picture stays as it is."""
+        with self._lock:
+            self._worker.cancel()
+            self.view.busy = ""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is being computed; False where ``timeout`` seconds were too few."""
+        return self._worker.wait(timeout)
+
+    @property
+    def message(self) -> str:
+        """What went wrong, or ""."""
+        return str(self.view.message)
+
+    # ------------------------------------------------------------ what is shown
+
+    def _show(self, scene: Scene, jumping: Sequence[str] = ()) -> None:
+        self.scene = scene
+        needed = controls_of(scene)
+        positions = {
+            control.trait: 0 if control.trait in jumping else self._position(control)
+            for control in needed
+        }
+        with self.view.hold_sync():
+            self.view.scene = scene.payload()
+            for trait, position in positions.items():
+                setattr(self.view, trait, position)
+        for control in needed:
+            self._control(control, positions[control.trait])
+            widget = self._by_trait[control.trait][0]
+            setattr(widget, linked_trait(widget), positions[control.trait])
+        for trait, (widget, _) in self._by_trait.items():
+            widget.layout.display = None if trait in positions else "none"
+
+    def _position(self, control: Control) -> int:
+        """Return where a control stands in the new scene: on its old label where that is there."""
+        known = self._by_trait.get(control.trait)
+        if known is None:
+            first = self._start.get(control.trait, getattr(self.view, control.trait))
+            return max(control.low, min(first, limit(control)))
+        value = getattr(known[0], linked_trait(known[0])) or 0
+        if control.kind == "choice" and isinstance(known[0], widgets.Dropdown):
+            labels = list(control.labels)
+            return labels.index(known[0].value) if known[0].value in labels else 0
+        return max(control.low, min(value, limit(control)))
+
+    def _control(self, control: Control, position: int) -> None:
+        """Make, adjust or replace the widget of a control, and link it to the view's trait."""
+        known = self._by_trait.get(control.trait)
+        if known and fits(known[0], control):
+            adjust(known[0], control)
             return
-        self._adapting = True
-        try:
-            self._adapt(self.controls)
-        finally:
-            self._adapting = False
+        if known:
+            free(known[0], known[1])
+            self.controls = {k: w for k, w in self.controls.items() if w is not known[0]}
+        widget = widget_for(control, position)
+        # In the browser: a slider moves the view without the kernel.
+        link = widgets.jslink((widget, linked_trait(widget)), (self.view, control.trait))
+        self._by_trait[control.trait] = (widget, link)
+        self.controls[control.name] = widget
+        rows = [widget for widget, _ in self._by_trait.values()]
+        self._row.children = [*self._extra, *self.requests.values(), *rows]
 
-    def _say(self, message: str) -> None:
-        self.message = message
-        self._note.value = f'<p role="alert">⚠ {html.escape(message)}</p>' if message else ""
-        self.picture.layout.display = "none" if message else ""
+    def _state(self) -> dict[str, int]:
+        """Return the view's traits as its controls have them, in the kernel."""
+        state = {trait: int(getattr(self.view, trait)) for trait in _TRAITS}
+        for trait, (widget, _) in self._by_trait.items():
+            state[trait] = int(getattr(widget, linked_trait(widget)) or 0)
+        return state
+
+    def figure(self) -> Figure:
+        """Return what the panel shows as a matplotlib figure."""
+        state = self._state()
+        chosen = [state[f"i{i}"] for i in range(len(self.scene.axes))]
+        if self._still is not None:
+            return self._still(self.scene, chosen)
+        return self.scene.figure(chosen, blend=state["blend"], own=bool(state["own_scale"]))
+
+    def save_html(self, path: str | Path, *, largest: int = LARGEST) -> Path:
+        """Write the panel as one HTML file whose controls work without a kernel or a network.
+
+        Everything that the file can show is computed now: the requests' values that the panel
+        names for it, and every frame of each scene.
+
+        Args:
+            path: file to write.
+            largest: bytes of frames in the file; more are reduced, and the page says so.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: the folder does not exist.
+        """
+        return save_html(self.page(largest=largest), Path(path))
+
+    def page(self, *, largest: int = LARGEST) -> Page:
+        """Return what ``save_html`` writes."""
+        now = self._values()
+        choices = {name: self._offline_choices(name, now[name]) for name in self.requests}
+        combinations = list(product(*choices.values()))
+        scenes = [
+            self._scene_for(dict(zip(choices, (value for _, value in row), strict=True)))
+            for row in combinations
+        ]
+        values = [tuple(value for _, value in row) for row in combinations]
+        return Page(
+            name=self.title,
+            png=self._png(),
+            requests={
+                self.requests[name].description or name: [text for text, _ in row]
+                for name, row in choices.items()
+            },
+            scenes=[scene.payload(max(largest // len(scenes), 1)) for scene in scenes],
+            controls=[[control.wire() for control in controls_of(scene)] for scene in scenes],
+            state={**self._state(), "scene": values.index(tuple(now.values()))},
+        )
+
+    def _offline_choices(self, name: str, now: Any) -> list[tuple[str, Any]]:
+        control = self.requests[name]
+        pairs = options_of(control) if hasattr(control, "options") else []
+        texts = {value: text for text, value in pairs if isinstance(value, Hashable)}
+        wanted = [now, *(value for value in self._offline.get(name, ()) if value != now)]
+        if all(isinstance(value, int) for value in wanted):
+            wanted = sorted(wanted)
+        return [(texts.get(value, str(value)), value) for value in wanted]
+
+    # ------------------------------------------------------------ display
 
     def __repr__(self) -> str:
         """Return one line that does not depend on the controls, so that outputs compare equal."""
-        return f"{self.title} [{', '.join(self.controls)}]"
+        return self._line
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _png(self) -> bytes:
+        return b"" if self.message else to_png(self.figure())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Offer the live widget, and beside it the picture for viewers that run no widgets.
 
         This belongs to the panel and not to the box in it: ipywidgets 7 would display the box by
         ``_ipython_display_``, which sends no picture.
         """
         bundle: dict[str, Any] = {"text/plain": repr(self)}
-        if self.picture.value:
-            bundle["image/png"] = base64.b64encode(self.picture.value).decode("ascii")
+        if png := self._png():
+            bundle["image/png"] = base64.b64encode(png).decode("ascii")
         bundle["application/vnd.jupyter.widget-view+json"] = {
             "version_major": 2,
             "version_minor": 0,
             "model_id": self.box.model_id,
         }
-        return bundle
+        # anywidget's own metadata: Colab needs it to load a widget that is not built in.
+        display = self.view._repr_mimebundle_()
+        return bundle, display[1] if display else {}
 
     def close(self) -> None:
-        """Free the widgets, in the kernel and in the browser."""
-        for widget in [self.box, *self.box.children]:
-            parts = (widget.layout, getattr(widget, "style", None), widget)
-            for part in filter(None, parts):
-                part.close()
+        """Stop the work, and free the widgets in the kernel and in the browser."""
+        self._worker.cancel()
+        self._scenes.clear()
+        for widget, link in self._by_trait.values():
+            free(widget, link)
+        for widget in [*self._extra, *self.requests.values(), self._row, self.view, self.box]:
+            free(widget)
 
 
-def int_slider(label: str, value: int, low: int, high: int, step: int = 1) -> widgets.IntSlider:
-    """Return a slider over whole numbers, wide enough to hit each of them."""
-    return widgets.IntSlider(
-        value=value, min=low, max=high, step=step, description=label, **_wide()
-    )
+_TRAITS = ("i0", "i1", "i2", "blend", "own_scale", "grid")
 
 
-def dropdown(label: str, options: Any, value: Any = None) -> widgets.Dropdown:
-    """Return a dropdown; ``options`` is a list, or (text, value) pairs."""
-    kwargs = {} if value is None else {"value": value}
-    return widgets.Dropdown(options=options, description=label, **kwargs, **_wide())
+def free(widget: widgets.Widget, link: Any = None) -> None:
+    """Close a widget with its layout, its style and its link."""
+    for part in (link, getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+        if part is not None:
+            part.close()
 
 
-def _wide() -> dict[str, Any]:
-    return {"style": {"description_width": "8em"}, "layout": {"width": "34em"}}
+def replace_open(key: Hashable, panel: Panel) -> None:
+    """Remember a panel by its key; close the one that had the key before."""
+    if key is None:
+        return
+    old = _open.get(key)
+    _open[key] = panel
+    if old is not None and old is not panel:
+        old.close()

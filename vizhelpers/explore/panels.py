@@ -1,26 +1,35 @@
 """One short function for each panel: it says what the controls choose, and what is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import nn
 
 from vizhelpers.activmax import activation_maximization
-from vizhelpers.cam import CAM_METHODS, cam
-from vizhelpers.explore.choices import Photographs, channel_counts, class_search, prediction_bars
-from vizhelpers.explore.panel import Controls, Panel, dropdown, int_slider
+from vizhelpers.cam import CAM_METHODS, cams_by_layer
+from vizhelpers.errors import unknown
+from vizhelpers.explore.choices import (
+    Photographs,
+    channel_counts,
+    class_search,
+    main_layers,
+    prediction_bars,
+)
+from vizhelpers.explore.controls import dropdown, int_slider
+from vizhelpers.explore.panel import Controls, Panel
+from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
 from vizhelpers.kernels import convolution, kernels
-from vizhelpers.layers import layer_names
+from vizhelpers.layers import get_layer, layer_names, private_copy
 from vizhelpers.models import class_index, class_label
+from vizhelpers.progress import steps as watched
 from vizhelpers.saliency import METHODS, saliency
 from vizhelpers.stack import ImageStack
-from vizhelpers.structure import module_tree, summary
-from vizhelpers.view.charts import bars, curve
+from vizhelpers.structure import ModelSummary, module_tree, summary
+from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.static import side_by_side
 
 Models = nn.Module | Mapping[str, nn.Module]
@@ -30,12 +39,18 @@ def _by_name(models: Models) -> dict[str, nn.Module]:
     return dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
 
 
-def explore_structure(models: Models, *, depth: int = 2) -> Panel:
+def _key(kind: str, models: Models, keep: bool) -> Hashable:
+    """Return by what a panel is known: a second one for the same models closes the first."""
+    return None if keep else (kind, tuple(map(id, _by_name(models).values())))
+
+
+def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> Panel:
     """Show module trees with shapes, parameters and their share; choose model and depth.
 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
         depth: where the depth slider starts.
+        keep: leave an earlier panel of this kind for the same models open.
     """
     named = _by_name(models)
     deepest = {
@@ -46,18 +61,28 @@ def explore_structure(models: Models, *, depth: int = 2) -> Panel:
     def adapt(controls: Controls) -> None:
         controls["depth"].max = deepest[controls["model"].value]
 
-    def draw(model: str, depth: int) -> Figure:
-        return module_tree(named[model], depth).plot()
+    def compute(model: str, depth: int) -> Scene:
+        return Scene(charts=[[module_tree(named[model], depth).bars()]])
 
     start = next(iter(named))
     controls = {
         "model": dropdown("model", list(named), start),
         "depth": int_slider("depth", min(depth, deepest[start]), 1, deepest[start]),
     }
-    return Panel("A model's module tree", controls, draw, adapt)
+    offline: dict[str, Sequence[Any]] = {"model": list(named), "depth": [1, 2]}
+    return Panel(
+        "A model's module tree",
+        compute,
+        controls,
+        adapt=adapt,
+        offline=offline,
+        key=_key("structure", models, keep),
+    )
 
 
-def explore_summary(models: Models, *, batch: int = 4, side: int = 448) -> Panel:
+def explore_summary(
+    models: Models, *, batch: int = 4, side: int = 448, depth: int = 1, keep: bool = False
+) -> Panel:
     """Show how torchinfo's totals grow against one image of 224 x 224; choose batch and size.
 
     Args:
@@ -65,111 +90,160 @@ def explore_summary(models: Models, *, batch: int = 4, side: int = 448) -> Panel
             will do.
         batch: where the batch size slider starts.
         side: where the image size slider starts, in pixels.
+        depth: where the depth slider starts: how deep the list of layers goes.
+        keep: leave an earlier panel of this kind for the same models open.
     """
     named = _by_name(models)
-    cached = lru_cache(maxsize=256)(lambda name, *size: summary(named[name], size))
 
-    def draw(model: str, batch: int, side: int) -> Figure:
-        one, now = cached(model, 1, 3, 224, 224), cached(model, batch, 3, side, side)
-        rows = [
-            ("parameters", one.parameters, now.parameters, f"{now.parameters:,}"),
-            ("mult-adds", one.mult_adds, now.mult_adds, f"{now.mult_adds / 1e9:.2f} G"),
-            *(
-                (name, getattr(one, key), getattr(now, key), f"{getattr(now, key) / 1e6:.2f} MB")
-                for name, key in (
-                    ("input", "input_bytes"),
-                    ("forward/backward", "pass_bytes"),
-                    ("parameters in MB", "parameter_bytes"),
-                    ("total", "total_bytes"),
-                )
-            ),
-        ]
-        return bars(
-            [name for name, *_ in rows],
-            [after / before for _, before, after, _ in rows],
-            [f"{text}  (x {after / before:.3g})" for _, before, after, text in rows],
-            title=f"{model}: batch {batch}, image {side} x {side}, against one of 224 x 224",
-            width=7.0,
-        )
+    one_image = lru_cache(maxsize=None)(lambda model: summary(named[model]))
+
+    def compute(model: str, batch: int, side: int, depth: int) -> Scene:
+        one = one_image(model)
+        now = summary(named[model], (batch, 3, side, side))
+        return Scene(charts=[[_growth(model, one, now), now.bars(depth)]])
 
     controls = {
         "model": dropdown("model", list(named)),
         "batch": int_slider("batch size", batch, 1, 64),
         "side": int_slider("image side", side, 1, 512),
+        "depth": int_slider("depth", depth, 1, 3),
     }
-    return Panel("torchinfo's totals as batch and image grow", controls, draw)
+    offline: dict[str, Sequence[Any]] = {
+        "model": list(named),
+        "batch": [1, 2, 4, 5, 6, 8, 16, 32, 64],
+        "side": [32, 64, 128, 224, 320, 448, 512],
+    }
+    return Panel(
+        "torchinfo's totals as batch and image grow",
+        compute,
+        controls,
+        offline=offline,
+        key=_key("summary", models, keep),
+    )
 
 
-def explore_kernels(model: nn.Module, *, layer: str | None = None) -> Panel:
+def _growth(name: str, one: ModelSummary, now: ModelSummary) -> Bars:
+    rows = [
+        ("parameters", one.parameters, now.parameters, f"{now.parameters:,}"),
+        ("mult-adds", one.mult_adds, now.mult_adds, f"{now.mult_adds / 1e9:.2f} G"),
+        *(
+            (label, getattr(one, key), getattr(now, key), f"{getattr(now, key) / 1e6:.2f} MB")
+            for label, key in (
+                ("input", "input_bytes"),
+                ("forward/backward", "pass_bytes"),
+                ("parameters in MB", "parameter_bytes"),
+                ("total", "total_bytes"),
+            )
+        ),
+    ]
+    batch, _, side, _ = now.input_size
+    return Bars(
+        f"{name}: batch {batch}, image {side} x {side}, against one of 224 x 224",
+        [(label,) for label, *_ in rows],
+        [after / before for _, before, after, _ in rows],
+        [f"{text}  (x {after / before:.3g})" for _, before, after, text in rows],
+    )
+
+
+def explore_kernels(
+    model: nn.Module, *, layer: str | None = None, out: int = 0, keep: bool = False
+) -> Panel:
     """Show a convolution's slices; choose layer, channels, and trained or random weights.
 
     Args:
         model: any module with convolutions.
         layer: where the layer dropdown starts; the first convolution where None.
+        out: where the slider of output channels starts.
+        keep: leave an earlier panel of this kind for the same model open.
     """
     names = layer_names(model, nn.Conv2d)
     if not names:
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d, so there are no kernels.")
     start = layer or names[0]
     convolution(model, start)
-    cached = lru_cache(maxsize=16)(lambda name, seed: kernels(model, name, random_seed=seed))
 
-    def adapt(controls: Controls) -> None:
-        out, into = convolution(model, controls["layer"].value).weight.shape[:2]
-        controls["out"].max, controls["into"].max = out - 1, into - 1
-
-    def draw(layer: str, out: int, into: int, weights: int | None) -> Figure:
-        stack = cached(layer, weights)
-        if "in" not in stack.axes:
-            value = float(stack.frames[0, out, into])
-            name = f"{stack.name}; weight [{out}, {into}] = {value:.4f}"
-            return replace(stack, name=name).plot()
-        one = stack.select(**{"out": out, "in": into}).plot(width=4)
-        whole = stack.select(out=out).plot(limit=64, columns=8, width=6)
-        return side_by_side(one, whole)
+    def compute(layer: str, weights: int) -> Scene:
+        return Scene([kernels(model, layer, random_seed=None if weights < 0 else weights)])
 
     controls = {
         "layer": dropdown("layer", names, start),
-        "out": int_slider("output channel", 0, 0, convolution(model, start).weight.shape[0] - 1),
-        "into": int_slider("input channel", 0, 0, convolution(model, start).weight.shape[1] - 1),
-        "weights": dropdown("weights", [("as loaded", None), ("random, seed 0", 0)]),
+        # Not None: that is "nothing chosen" for ipywidgets, and leaves the dropdown blank.
+        "weights": dropdown("weights", [("as loaded", -1), ("random, seed 0", 0)]),
     }
-    return Panel("The kernels of a convolution", controls, draw, adapt)
+    return Panel(
+        "The kernels of a convolution",
+        compute,
+        controls,
+        start={"i0": out},
+        still=_one_slice_and_its_filter,
+        offline={"layer": names[:6], "weights": [-1, 0]},
+        key=_key("kernels", model, keep),
+    )
+
+
+def _one_slice_and_its_filter(scene: Scene, chosen: Sequence[int]) -> Figure:
+    """Draw a slice beside all slices of its filter, or the matrix of a 1x1 convolution."""
+    (stack,) = scene.stacks
+    if "in" not in stack.axes:
+        return stack.plot()
+    out, into = chosen
+    one = stack.select(**{"out": out, "in": into}).plot(width=4)
+    return side_by_side(one, stack.select(out=out).plot(limit=64, columns=8, width=6))
 
 
 def explore_feature_maps(
-    model: nn.Module, image: Any = "cat", *, layer: str | None = None, channel: int = 0
+    model: nn.Module,
+    image: Any = "cat",
+    *,
+    layer: str | None = None,
+    channel: int = 0,
+    transform: Any = None,
+    keep: bool = False,
 ) -> Panel:
     """Show one feature map beside the photograph; choose photograph, layer, channel, overlay.
 
     Args:
-        model: from ``load_model``.
+        model: from ``load_model``, or any module.
         image: a bundled name, or anything that ``load_image`` takes.
         layer: where the layer dropdown starts; the first layer with maps where None.
         channel: where the channel slider starts.
+        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        keep: leave an earlier panel of this kind for the same model open.
     """
-    photographs = Photographs(model, image)
-    counts = channel_counts(model, photographs.sample(photographs.start).x.shape)
-    start = layer or next(iter(counts))
-    cached = lru_cache(maxsize=8)(
-        lambda photo, name: feature_maps(model, photographs.sample(photo), name)
-    )
+    own = private_copy(model)
+    photographs = Photographs(own, image, transform)
+    counts = channel_counts(own, _size(photographs))
+    start = _known(own, layer, list(counts)) if layer else next(iter(counts))
 
-    def adapt(controls: Controls) -> None:
-        controls["channel"].max = counts.get(controls["layer"].value, 1) - 1
-
-    def draw(photograph: str, layer: str, channel: int, show: str) -> Figure:
-        stack = cached(photograph, layer).select(channel=channel)
-        blend = 0.6 if show == "overlay" else 1.0
-        return stack.plot(photograph=stack.base is not None, blend=blend)
+    def compute(photograph: str, layer: str) -> Scene:
+        stack = feature_maps(own, photographs.sample(photograph), layer)
+        return Scene([stack], photograph=True)
 
     controls = {
-        "photograph": photographs.dropdown(),
+        "photograph": photographs.dropdown,
         "layer": dropdown("layer", list(counts), start),
-        "channel": int_slider("channel", channel, 0, counts[start] - 1),
-        "show": dropdown("show", ["map", "overlay"]),
     }
-    return Panel("Feature maps of a photograph", controls, draw, adapt)
+    return Panel(
+        "Feature maps of a photograph",
+        compute,
+        controls,
+        start={"i0": channel},
+        offline={"layer": main_layers(own, _size(photographs))},
+        extra=[photographs.upload],
+        key=_key("feature maps", model, keep),
+    )
+
+
+def _size(photographs: Photographs) -> tuple[int, ...]:
+    return tuple(photographs.sample(photographs.dropdown.value).x.shape)
+
+
+def _known(model: nn.Module, layer: str, names: Sequence[str]) -> str:
+    """Return a layer that the dropdown offers; else say which ones it does."""
+    get_layer(model, layer)
+    if layer not in names:
+        raise unknown("layer with maps", layer, names)
+    return layer
 
 
 def explore_cam(
@@ -179,54 +253,60 @@ def explore_cam(
     layer: str | None = None,
     target: int | str | None = None,
     method: str = "gradcam",
+    transform: Any = None,
+    keep: bool = False,
 ) -> Panel:
-    """Show a class activation map with the prediction; choose photograph, layer, class, method.
+    """Show class activation maps with the prediction; choose photograph, method, layer, class.
+
+    All pairs of a layer and a class are computed in one sweep, so that these two controls need no
+    kernel. Each layer has one scale for all its classes, and maps of its own size.
 
     Args:
-        model: from ``load_model``.
+        model: from ``load_model``, or any classifier.
         image: a bundled name, or anything that ``load_image`` takes.
-        layer: where the layer dropdown starts; the last layer of ``features`` where None.
-        target: a class to offer besides the five most probable.
+        layer: where the layer control starts; the last block where None.
+        target: a class to offer, and to begin with, besides the five most probable.
         method: where the method dropdown starts.
+        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        keep: leave an earlier panel of this kind for the same model open.
     """
-    photographs = Photographs(model, image)
-    layers = list(channel_counts(model, photographs.sample(photographs.start).x.shape))
-    trunk = [name for name in layers if not name.startswith("classifier")] or layers
-    start = layer or [name for name in trunk if "." not in name.removeprefix("features.")][-1]
-    extra = [] if target is None else [class_index(model, target)]
-    cached = lru_cache(maxsize=64)(
-        lambda photo, name, index, how: cam(
-            model, photographs.sample(photo), name, target=index, method=how
-        )
-    )
+    own = private_copy(model)
+    photographs = Photographs(own, image, transform)
+    layers = main_layers(own, _size(photographs))
+    start = layers.index(_known(own, layer, layers)) if layer else len(layers) - 1
+    extra = [] if target is None else [class_index(own, target)]
+    if method not in CAM_METHODS:
+        raise unknown("CAM method", method, CAM_METHODS)
 
-    def draw(
-        photograph: str, layer: str, target: int, other: str, method: str, blend: float
-    ) -> Figure:
-        index = class_index(model, other) if other else target
+    def compute(photograph: str, other: str, method: str) -> Scene:
         sample = photographs.sample(photograph)
-        stack = cached(photograph, layer, index, method)
-        answer = prediction_bars(model, sample, class_label(model, index))
-        return side_by_side(stack.plot(blend=blend, width=4.4), answer)
+        asked = [class_index(own, other)] if other else []
+        classes = photographs.classes(photograph, [*asked, *extra])
+        # The original CAM is defined at one layer, the one before the pooled head.
+        where = layers[-1:] if method == "cam" else layers
+        stacks = cams_by_layer(own, sample, layers=where, targets=classes, method=method)
+        bars = [[prediction_bars(own, sample, index)] for index in classes]
+        return Scene(
+            stacks,
+            axes={"layer": where, "class": [class_label(own, index) for index in classes]},
+            charts=bars * len(where),
+            name=stacks[0].name.partition(" at ")[0],
+        )
 
     controls = {
-        "photograph": photographs.dropdown(),
-        "layer": dropdown("layer", layers, start),
-        "target": photographs.class_dropdown(extra),
-        "other": class_search(model),
+        "photograph": photographs.dropdown,
         "method": dropdown("method", list(CAM_METHODS), method),
-        "blend": widgets.FloatSlider(
-            value=0.5,
-            min=0,
-            max=1,
-            step=0.05,
-            description="overlay strength",
-            style={"description_width": "8em"},
-            layout={"width": "34em"},
-        ),
+        "other": class_search(own),
     }
     return Panel(
-        "Class activation maps", controls, draw, lambda c: photographs.offer_classes(c, extra)
+        "Class activation maps",
+        compute,
+        controls,
+        start={"i0": start, "blend": 50},
+        offline={"method": list(CAM_METHODS)},
+        jumps={"other": "i1"},
+        extra=[photographs.upload],
+        key=_key("cam", model, keep),
     )
 
 
@@ -236,83 +316,106 @@ def explore_saliency(
     *,
     target: int | str | None = None,
     method: str = "vanilla",
+    transform: Any = None,
+    keep: bool = False,
 ) -> Panel:
     """Show a saliency map beside the photograph; choose photograph, class and method.
 
     Args:
-        model: from ``load_model``.
+        model: from ``load_model``, or any classifier.
         image: a bundled name, or anything that ``load_image`` takes.
-        target: a class to offer besides the five most probable.
-        method: where the method dropdown starts.
+        target: a class to offer, and to begin with, besides the five most probable.
+        method: where the method control starts.
+        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        keep: leave an earlier panel of this kind for the same model open.
     """
-    photographs = Photographs(model, image)
-    extra = [] if target is None else [class_index(model, target)]
+    own = private_copy(model)
+    photographs = Photographs(own, image, transform)
+    extra = [] if target is None else [class_index(own, target)]
+    if method not in METHODS:
+        raise unknown("saliency method", method, METHODS)
+    methods = [m for m in METHODS if m != "guided" or _has_relu(own)]
 
-    def draw(photograph: str, target: int, other: str, method: str) -> Figure:
-        index = class_index(model, other) if other else target
-        stack = saliency(model, photographs.sample(photograph), target=index, method=method)
-        return stack.plot(photograph=stack.base is not None)
+    def compute(photograph: str, other: str) -> Scene:
+        sample = photographs.sample(photograph)
+        asked = [class_index(own, other)] if other else []
+        classes = photographs.classes(photograph, [*asked, *extra], count=3)
+        pairs = [(how, index) for how in methods for index in classes]
+        return Scene(
+            [saliency(own, sample, target=i, method=how) for how, i in watched(pairs, "map")],
+            axes={"method": methods, "class": [class_label(own, index) for index in classes]},
+            photograph=True,
+            name="Saliency of the logit",
+        )
 
-    controls = {
-        "photograph": photographs.dropdown(),
-        "target": photographs.class_dropdown(extra),
-        "other": class_search(model),
-        "method": dropdown("method", list(METHODS), method),
-    }
-    return Panel("Saliency maps", controls, draw, lambda c: photographs.offer_classes(c, extra))
+    controls = {"photograph": photographs.dropdown, "other": class_search(own)}
+    return Panel(
+        "Saliency maps",
+        compute,
+        controls,
+        start={"i0": methods.index(method)},
+        jumps={"other": "i1"},
+        extra=[photographs.upload],
+        key=_key("saliency", model, keep),
+    )
+
+
+def _has_relu(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.ReLU) for module in model.modules())
 
 
 def explore_filters(
-    model: nn.Module, *, layer: str | None = None, channel: int = 0, steps: int = 30
+    model: nn.Module,
+    *,
+    layer: str | None = None,
+    channel: int = 0,
+    steps: int = 30,
+    keep: bool = False,
 ) -> Panel:
     """Show activation maximisation as it climbs; choose layer, filter and iteration.
 
     Args:
-        model: from ``load_model``.
+        model: from ``load_model``, or any module that takes (N, 3, H, W).
         layer: where the layer dropdown starts; the first convolution where None.
         channel: where the filter slider starts.
         steps: how many steps of ascent are computed.
+        keep: leave an earlier panel of this kind for the same model open.
     """
-    counts = channel_counts(model)
-    start = layer or layer_names(model, nn.Conv2d)[0]
-    cached = lru_cache(maxsize=32)(
-        lambda name, one: activation_maximization(
-            model, name, channels=[one], steps=steps, keep=range(steps + 1), size=96
-        )
-    )
+    own = private_copy(model)
+    counts = channel_counts(own)
+    start = _known(own, layer, list(counts)) if layer else layer_names(own, nn.Conv2d)[0]
 
     def adapt(controls: Controls) -> None:
         controls["channel"].max = counts[controls["layer"].value] - 1
 
-    def draw(layer: str, channel: int, step: int) -> Figure:
-        stack = cached(layer, channel)
-        assert stack.values is not None
-        climb = curve(
-            stack.values, marked=step, title="mean activation", xlabel="step", ylabel="activation"
+    def compute(layer: str, channel: int) -> Scene:
+        climb = activation_maximization(
+            own, layer, channels=[channel], steps=steps, keep=range(steps + 1), size=96
         )
-        return side_by_side(stack.select(step=step).plot(width=4), climb)
+        assert climb.values is not None
+        curves = [
+            [Curve("mean activation", climb.values, step, "step", "activation")]
+            for step in range(steps + 1)
+        ]
+        return Scene([replace(climb, axes={"iteration": range(steps + 1)})], charts=curves)
 
     controls = {
         "layer": dropdown("layer", list(counts), start),
         "channel": int_slider("filter", channel, 0, counts[start] - 1),
-        "step": int_slider("iteration", steps, 0, steps),
     }
-    return Panel("Activation maximisation, step by step", controls, draw, adapt)
+    return Panel(
+        "Activation maximisation, step by step",
+        compute,
+        controls,
+        adapt=adapt,
+        start={"i0": steps},
+        offline={"channel": range(min(4, counts[start]))},
+        key=_key("filters", model, keep),
+    )
 
 
-def explore_stack(stack: ImageStack) -> Panel:
-    """Show one frame of a stack; one slider for each axis."""
-
-    def draw(**chosen: Any) -> Figure:
-        return stack.select(**chosen).plot()
-
-    controls = {
-        axis: widgets.SelectionSlider(
-            options=[(str(label), label) for label in labels],
-            description=axis,
-            style={"description_width": "8em"},
-            layout={"width": "34em"},
-        )
-        for axis, labels in stack.axes.items()
-    }
-    return Panel(f"{stack.name}: one frame at a time", controls, draw)
+def explore_stack(stack: ImageStack, *, photograph: bool = False) -> Panel:
+    """Show one frame of a stack, or all of them; one control for each axis."""
+    scene = Scene([stack], photograph=photograph)
+    blend = round(100 * stack.blend)
+    return Panel(f"{stack.name}: one frame at a time", lambda: scene, start={"blend": blend})

@@ -19,7 +19,7 @@ def colourise(frame: np.ndarray, scale: str, low: float, high: float) -> np.ndar
     """Colour a map of numbers.
 
     Args:
-        frame: (H, W) float; values outside the limits take the end colours.
+        frame: (H, W) float; values outside the limits take the end colours, NaN the first.
         scale: "sequential" or "diverging".
         low: the value of the first colour.
         high: the value of the last; where it equals ``low`` the whole map takes the colour that
@@ -31,7 +31,7 @@ def colourise(frame: np.ndarray, scale: str, low: float, high: float) -> np.ndar
     if high <= low:
         index = np.full(frame.shape, 128 if scale == "diverging" else 0, dtype=np.uint8)
     else:
-        share = np.clip((frame - low) / (high - low), 0, 1)
+        share = np.nan_to_num(np.clip((frame - low) / (high - low), 0, 1))
         index = np.round(share * 255).astype(np.uint8)
     return table(scale)[index]
 

@@ -1,11 +1,9 @@
-"""One self-contained HTML file for a stack: sliders that need no network and no kernel."""
+"""One self-contained HTML file: the live view and its controls, without a network or a kernel."""
 
 import base64
 import hashlib
 import html
-import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,15 +11,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 44rem; padding: 0 1rem;
-  color: #1b1b1b; background: #fff; }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #161616; } }
-label { display: grid; grid-template-columns: 8rem 1fr 9rem; gap: .7rem; align-items: center; }
-img { width: min(100%, 30rem); image-rendering: pixelated; display: block; margin-top: 1rem; }
+_PAGE_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 60rem;
+  padding: 0 1rem; }
+h1 { font-size: 1.3rem; }
+.vz-small { font-size: .85rem; }
 """
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -35,28 +30,36 @@ script-src 'sha256-$script_hash'; style-src 'sha256-$style_hash'; img-src data:"
 </head>
 <body>
 <h1>$name</h1>
-<p>$scale</p>
-<form>$controls</form>
-<img id="frame" alt="$title" src="$first">
-<p id="title" role="status">$title</p>
-<noscript><p>The sliders need JavaScript; without it this page shows the first of $count
-frames.</p></noscript>
-<script type="application/json" id="stack">$data</script>
+<div id="panel"><noscript><p>The controls need JavaScript; this is the first picture.</p>
+<img alt="$name" src="$png"></noscript></div>
+<p class="vz-small">$megabytes MB. This page asks no server.</p>
+<script type="application/json" id="page">$data</script>
 <script type="module">$script</script>
 </body>
 </html>
 """)
+_MOUNT = '\nmount(document.getElementById("panel"), document.getElementById("page").textContent);\n'
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows: ready pictures (H, W, 3) uint8, a title for each, axes, name, scale."""
+    """What a page can show.
 
-    pictures: Sequence[np.ndarray]
-    titles: Sequence[str]
-    axes: Mapping[str, Sequence[Any]]
+    Attributes:
+        name: its title.
+        png: a picture of its first state, for readers without JavaScript.
+        requests: names and labels of what chooses the scene, the slowest first.
+        scenes: payloads of ``wire.pack``, one for each combination of requests.
+        controls: for each scene its controls, as ``view.js`` makes them.
+        state: the view's traits at the start, and ``scene``: which one is shown first.
+    """
+
     name: str
-    scale: str
+    png: bytes
+    requests: Mapping[str, Sequence[str]]
+    scenes: Sequence[Mapping[str, Any]]
+    controls: Sequence[Sequence[Mapping[str, Any]]]
+    state: Mapping[str, Any]
 
 
 def save_html(page: Page, path: Path) -> Path:
@@ -67,44 +70,51 @@ def save_html(page: Page, path: Path) -> Path:
     """
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name} into.")
-    assert math.prod(len(labels) for labels in page.axes.values()) == len(page.pictures)
-    script = (files("vizhelpers.view") / "page.js").read_text(encoding="utf-8")
-    frames = [_data_url(picture) for picture in page.pictures]
-    axes = [{"name": name, "labels": list(map(str, labels))} for name, labels in page.axes.items()]
-    data = json.dumps({"axes": axes, "titles": list(page.titles), "frames": frames})
-    path.write_text(
-        _PAGE.substitute(
-            name=html.escape(page.name),
-            title=html.escape(page.titles[0]),
-            scale=html.escape(page.scale),
-            controls="".join(map(_slider, range(len(axes)), axes)),
-            first=frames[0],
-            count=len(frames),
-            # "</script>" in a title would end the element; JSON may write "<" as an escape.
-            data=data.replace("<", "\\u003c"),
-            script=script,
-            style=_STYLE,
-            script_hash=_sha256(script),
-            style_hash=_sha256(_STYLE),
-        ),
-        encoding="utf-8",
-    )
+    path.write_text(as_html(page), encoding="utf-8")
     return path
 
 
-def _slider(position: int, axis: Mapping[str, Any]) -> str:
-    last = len(axis["labels"]) - 1
-    return (
-        f"<label>{html.escape(axis['name'])}"
-        f'<input type="range" min="0" max="{last}" value="0" data-axis="{position}">'
-        f"<output>{html.escape(axis['labels'][0])}</output></label>"
+def as_html(page: Page) -> str:
+    """Return the page's text; its scripts and styles are allowed by their hashes and no others."""
+    script = _text("view.js") + _MOUNT
+    style = _PAGE_STYLE + _text("view.css")
+    data = _as_json(page)
+    return _PAGE.substitute(
+        name=html.escape(page.name),
+        png="data:image/png;base64," + base64.b64encode(page.png).decode("ascii"),
+        megabytes=f"{len(data) / 1e6:.1f}",
+        data=data,
+        script=script,
+        style=style,
+        script_hash=_sha256(script),
+        style_hash=_sha256(style),
     )
 
 
-def _data_url(picture: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _as_json(page: Page) -> str:
+    """Return the page's data; bytes that several scenes share, such as a photograph, stand once."""
+    blobs: dict[bytes, int] = {}
+
+    def without_bytes(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return {"blob": blobs.setdefault(value, len(blobs))}
+        if isinstance(value, Mapping):
+            return {key: without_bytes(inner) for key, inner in value.items()}
+        return value
+
+    data = {
+        "requests": [{"name": n, "labels": list(labels)} for n, labels in page.requests.items()],
+        "scenes": [without_bytes(scene) for scene in page.scenes],
+        "controls": page.controls,
+        "state": page.state,
+        "blobs": [base64.b64encode(blob).decode("ascii") for blob in blobs],
+    }
+    # "</script>" in a title would end the element; JSON may write "<" as an escape.
+    return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+
+
+def _text(name: str) -> str:
+    return (files("vizhelpers.view") / name).read_text(encoding="utf-8")
 
 
 def _sha256(text: str) -> str:

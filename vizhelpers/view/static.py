@@ -243,15 +243,18 @@ def _ticks_at_both_ends(bar: Colorbar, low: float, high: float) -> None:
     bar.set_ticks(list(values), labels=[f"{value:.3g}" for value in values])
 
 
-def side_by_side(*figures: Figure) -> Figure:
-    """Return one figure that shows several, left to right, on white."""
+def side_by_side(*figures: Figure, below: bool = False) -> Figure:
+    """Return one figure that shows several on white: left to right, or one below the other."""
     pictures = [_pixels(figure) for figure in figures]
-    height = max(picture.shape[0] for picture in pictures)
-    padded = [
-        np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0)), constant_values=255) for p in pictures
-    ]
-    joined = np.concatenate(padded, axis=1)
-    whole = new_figure(joined.shape[1] / DPI, height / DPI)
+    along, across = (0, 1) if below else (1, 0)
+    most = max(picture.shape[across] for picture in pictures)
+    padded = []
+    for picture in pictures:
+        room = [(0, 0), (0, 0), (0, 0)]
+        room[across] = (0, most - picture.shape[across])
+        padded.append(np.pad(picture, room, constant_values=255))
+    joined = np.concatenate(padded, axis=along)
+    whole = new_figure(joined.shape[1] / DPI, joined.shape[0] / DPI)
     axes = whole.add_axes((0, 0, 1, 1))
     axes.imshow(joined, interpolation="nearest")
     axes.set_axis_off()

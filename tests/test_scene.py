@@ -1,0 +1,109 @@
+"""A scene: which frame stands where, on which scale, and which controls it needs."""
+
+import numpy as np
+import pytest
+
+import vizhelpers as viz
+from vizhelpers.explore.controls import Control, adjust, controls_of, widget_for
+from vizhelpers.explore.scene import Scene
+from vizhelpers.view.charts import Bars
+
+BASE = np.full((6, 6, 3), 100, dtype=np.uint8)
+
+
+def stack(layer: str, side: int, top: float = 1.0, **more: object) -> viz.ImageStack:
+    """Two maps of one layer, for the classes cat and cup."""
+    frames = np.linspace(0, top, 2 * side * side, dtype=np.float32).reshape(2, side, side)
+    axes = {"layer": [layer], "class": ["cat", "cup"]}
+    return viz.ImageStack(frames, axes, name=layer, base=BASE, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ragged() -> Scene:
+    """Two layers with maps of their own size."""
+    stacks = [stack("early", 4), stack("late", 2, top=50.0)]
+    return Scene(stacks, axes={"layer": ["early", "late"], "class": ["cat", "cup"]}, name="CAM")
+
+
+def test_every_frame_keeps_its_layers_size_and_scale(ragged: Scene) -> None:
+    payload = ragged.payload()
+    assert payload["sizes"] == [[4, 4], [4, 4], [2, 2], [2, 2]]
+    assert payload["limits"] == [[0, 1], [0, 1], [0, 50], [0, 50]]
+    assert payload["group"] == "layer"
+    assert payload["titles"] == ["early · cat", "early · cup", "late · cat", "late · cup"]
+
+
+@pytest.mark.parametrize("chosen", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_frame_is_found_by_one_index_for_each_axis(
+    ragged: Scene, chosen: tuple[int, int]
+) -> None:
+    layer, number = chosen
+    one = ragged.only(ragged.frame_at(chosen))
+    np.testing.assert_array_equal(one.frames[0], ragged.stacks[layer].frames[number])
+    assert one.limits() == ragged.stacks[layer].limits()[:1]
+
+
+def test_an_index_beyond_the_end_means_the_last(ragged: Scene) -> None:
+    assert ragged.frame_at((1, 7)) == 3
+
+
+def test_one_stack_says_all_of_it_itself() -> None:
+    one = stack("early", 4, scale_group="class")
+    scene = Scene([one])
+    assert scene.axes == one.axes and scene.name == "early" and scene.group == "class"
+
+
+def test_stacks_of_one_frame_have_scales_of_their_own() -> None:
+    single = [stack("early", 4).select(**{"class": c}) for c in ("cat", "cup")]
+    scene = Scene(single, axes={"method": ["a"], "class": ["cat", "cup"]})
+    assert scene.group == "frame"
+    assert "own_scale" not in [control.trait for control in controls_of(scene)]
+
+
+def test_one_negative_layer_makes_the_scale_diverging_for_all() -> None:
+    scene = Scene(
+        [stack("a", 2), stack("b", 2, top=-3.0, scale="diverging")],
+        axes={"layer": ["a", "b"], "class": ["cat", "cup"]},
+    )
+    assert scene.payload()["scale"] == "diverging"
+    assert scene.payload()["limits"][0] == [-1, 1]
+
+
+def test_axes_frames_and_charts_must_fit() -> None:
+    with pytest.raises(AssertionError):
+        Scene([stack("a", 2)], axes={"layer": ["a", "b"], "class": ["cat", "cup"]})
+    with pytest.raises(AssertionError):
+        Scene([stack("a", 2)], charts=[[], [], []])
+
+
+def test_charts_alone_stand_below_each_other() -> None:
+    bars = Bars("B", [("a",)], [1.0], ["1"])
+    one = Scene(charts=[[bars]]).figure()
+    two = Scene(charts=[[bars, bars]]).figure()
+    assert two.get_figheight() == pytest.approx(2 * one.get_figheight(), abs=0.02)
+    assert two.get_figwidth() == pytest.approx(one.get_figwidth(), abs=0.02)
+
+
+def test_a_scene_needs_a_control_for_each_axis_that_varies_and_for_its_colours(
+    ragged: Scene,
+) -> None:
+    found = {control.trait: control for control in controls_of(ragged)}
+    assert list(found) == ["i0", "i1", "blend", "own_scale", "grid"]
+    assert (found["i0"].name, list(found["i0"].labels)) == ("layer", ["early", "late"])
+    assert controls_of(Scene(charts=[[Bars("B", [("a",)], [1.0], ["1"])]])) == []
+
+
+def test_numbered_labels_get_a_slider() -> None:
+    maps = viz.ImageStack(np.zeros((5, 2, 2)), {"channel": range(5)})
+    (channel, *_) = controls_of(Scene([maps]))
+    assert channel == Control("i0", "channel", "range", high=4)
+    slider = widget_for(channel, 9)
+    assert (slider.max, slider.value) == (4, 4)
+    adjust(slider, Control("i0", "channel", "range", high=2))
+    assert (slider.max, slider.value) == (2, 2)
+
+
+def test_a_dropdown_keeps_its_label_when_the_options_change() -> None:
+    dropdown = widget_for(Control("i1", "class", "choice", ["cat", "cup", "dog"]), 1)
+    adjust(dropdown, Control("i1", "class", "choice", ["tench", "cat", "cup"]))
+    assert (dropdown.value, dropdown.index) == ("cup", 2)
