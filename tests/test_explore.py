@@ -495,8 +495,8 @@ def test_close_frees_every_widget(name: str, model: nn.Module) -> None:
     panel = build(name, model)
     assert alive() > before
     panel.close()
-    panels._open.clear()
     assert alive() == before
+    assert panel not in panels._open.values()
 
 
 def test_running_a_cell_again_closes_its_predecessor(model: nn.Module) -> None:
@@ -506,9 +506,12 @@ def test_running_a_cell_again_closes_its_predecessor(model: nn.Module) -> None:
         newest = viz.explore_kernels(model)
     assert alive() == once
     assert [p for p in panels._open.values() if p.title == newest.title] == [newest]
-    kept = viz.explore_kernels(model, keep=True)
-    assert alive() > once, "keep=True leaves the other open"
-    kept.close()
+    for other in (
+        viz.explore_kernels(model, keep=True),
+        viz.explore_kernels(model, layer="features.3.expand3x3"),
+    ):
+        assert alive() > once, "keep=True, and other arguments, leave the first one open"
+        other.close()
     newest.close()
 
 
@@ -537,8 +540,8 @@ def test_a_panels_page_covers_what_it_promises(model: nn.Module) -> None:
     panel = viz.explore_feature_maps(model, "cat", layer="features.11", channel=131)
     page = panel.page()
     layers = page.requests["layer"]
-    assert page.requests["photograph"] == ["cat"]
-    assert len(layers) == len(page.scenes) == 8 and "features.12" in layers
+    assert page.requests["photograph"] == ["cat", "coffee", "astronaut"]
+    assert len(layers) == 8 and "features.12" in layers and len(page.scenes) == 3 * 8
     first = page.scenes[page.state["scene"]]
     assert first["name"].startswith("features.11") and page.state["i0"] == 131
     panel.close()

@@ -106,6 +106,7 @@ class Panel:
         for control in self.requests.values():
             control.observe(self._changed, names="value")
         self.view.on_msg(self._told)
+        self._key = key
         replace_open(key, self)
 
     # ------------------------------------------------------------ requests
@@ -327,6 +328,8 @@ class Panel:
 
     def close(self) -> None:
         """Stop the work, and free the widgets in the kernel and in the browser."""
+        if _open.get(self._key) is self:
+            del _open[self._key]
         self._worker.cancel()
         self._scenes.clear()
         for widget, link in self._by_trait.values():
@@ -350,6 +353,6 @@ def replace_open(key: Hashable, panel: Panel) -> None:
     if key is None:
         return
     old = _open.get(key)
-    _open[key] = panel
-    if old is not None and old is not panel:
+    if old is not None:
         old.close()
+    _open[key] = panel

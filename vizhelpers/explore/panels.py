@@ -39,9 +39,12 @@ def _by_name(models: Models) -> dict[str, nn.Module]:
     return dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
 
 
-def _key(kind: str, models: Models, keep: bool) -> Hashable:
-    """Return by what a panel is known: a second one for the same models closes the first."""
-    return None if keep else (kind, tuple(map(id, _by_name(models).values())))
+def _key(kind: str, models: Models, keep: bool, *arguments: Any) -> Hashable:
+    """Return by what a panel is known: the same call for the same models closes the first one."""
+    if keep:
+        return None
+    told = [a if isinstance(a, (str, int, type(None))) else id(a) for a in arguments]
+    return (kind, tuple(map(id, _by_name(models).values())), *told)
 
 
 def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> Panel:
@@ -50,7 +53,7 @@ def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
         depth: where the depth slider starts.
-        keep: leave an earlier panel of this kind for the same models open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     named = _by_name(models)
     deepest = {
@@ -76,7 +79,7 @@ def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> 
         controls,
         adapt=adapt,
         offline=offline,
-        key=_key("structure", models, keep),
+        key=_key("structure", models, keep, depth),
     )
 
 
@@ -91,7 +94,7 @@ def explore_summary(
         batch: where the batch size slider starts.
         side: where the image size slider starts, in pixels.
         depth: where the depth slider starts: how deep the list of layers goes.
-        keep: leave an earlier panel of this kind for the same models open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     named = _by_name(models)
 
@@ -118,7 +121,7 @@ def explore_summary(
         compute,
         controls,
         offline=offline,
-        key=_key("summary", models, keep),
+        key=_key("summary", models, keep, batch, side, depth),
     )
 
 
@@ -154,7 +157,7 @@ def explore_kernels(
         model: any module with convolutions.
         layer: where the layer dropdown starts; the first convolution where None.
         out: where the slider of output channels starts.
-        keep: leave an earlier panel of this kind for the same model open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     names = layer_names(model, nn.Conv2d)
     if not names:
@@ -177,7 +180,7 @@ def explore_kernels(
         start={"i0": out},
         still=_one_slice_and_its_filter,
         offline={"layer": names[:6], "weights": [-1, 0]},
-        key=_key("kernels", model, keep),
+        key=_key("kernels", model, keep, layer, out),
     )
 
 
@@ -208,7 +211,7 @@ def explore_feature_maps(
         layer: where the layer dropdown starts; the first layer with maps where None.
         channel: where the channel slider starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
-        keep: leave an earlier panel of this kind for the same model open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     own = private_copy(model)
     photographs = Photographs(own, image, transform)
@@ -228,9 +231,12 @@ def explore_feature_maps(
         compute,
         controls,
         start={"i0": channel},
-        offline={"layer": main_layers(own, _size(photographs))},
+        offline={
+            "photograph": ["cat", "coffee", "astronaut"],
+            "layer": main_layers(own, _size(photographs)),
+        },
         extra=[photographs.upload],
-        key=_key("feature maps", model, keep),
+        key=_key("feature maps", model, keep, image, layer, channel),
     )
 
 
@@ -268,7 +274,7 @@ def explore_cam(
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method dropdown starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
-        keep: leave an earlier panel of this kind for the same model open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     own = private_copy(model)
     photographs = Photographs(own, image, transform)
@@ -306,7 +312,7 @@ def explore_cam(
         offline={"method": list(CAM_METHODS)},
         jumps={"other": "i1"},
         extra=[photographs.upload],
-        key=_key("cam", model, keep),
+        key=_key("cam", model, keep, image, layer, target, method),
     )
 
 
@@ -327,7 +333,7 @@ def explore_saliency(
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method control starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
-        keep: leave an earlier panel of this kind for the same model open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     own = private_copy(model)
     photographs = Photographs(own, image, transform)
@@ -356,7 +362,7 @@ def explore_saliency(
         start={"i0": methods.index(method)},
         jumps={"other": "i1"},
         extra=[photographs.upload],
-        key=_key("saliency", model, keep),
+        key=_key("saliency", model, keep, image, target, method),
     )
 
 
@@ -379,7 +385,7 @@ def explore_filters(
         layer: where the layer dropdown starts; the first convolution where None.
         channel: where the filter slider starts.
         steps: how many steps of ascent are computed.
-        keep: leave an earlier panel of this kind for the same model open.
+        keep: leave the panel of an earlier call with the same arguments open.
     """
     own = private_copy(model)
     counts = channel_counts(own)
@@ -410,7 +416,7 @@ def explore_filters(
         adapt=adapt,
         start={"i0": steps},
         offline={"channel": range(min(4, counts[start]))},
-        key=_key("filters", model, keep),
+        key=_key("filters", model, keep, layer, channel, steps),
     )
 
 
