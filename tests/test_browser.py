@@ -1,131 +1,657 @@
-"""A panel in a real browser: a key moves its slider, and the picture changes."""
+"""The panels in a real browser: what is painted is what Python computes, and hands find their way.
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+The front end is JupyterLab where it is installed, else the classic Notebook, as in Colab's
+environment. Pictures are read back from the canvas, pixel by pixel.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+import torch
+from torch import nn
+from torchvision import models
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the dev group is not installed")
+import vizhelpers as viz
+from tests import browser
+from tests.browser import Expected, Notebook, Oracle, Panel, State
 
-CODE = "import vizhelpers as viz\nviz.explore_feature_maps(viz.load_model(), 'cat')"
-# The front ends' own ways to say that a kernel is there, and to run a notebook.
-LAB_READY = (
-    "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-)
-CLASSIC_READY = "window.Jupyter?.notebook?.kernel?.widget_manager"
-# `void`: to wait for the promise of a run has no time limit, to wait for its picture has.
-LAB = "void window.jupyterapp.commands.execute('notebook:run-all-cells')"
-CLASSIC = "void Jupyter.notebook.execute_all_cells()"
+MISSING = "apt-get install chromium, and uv sync, bring what the browser tests need"
+if not browser.REQUIRED and (find_spec("playwright") is None or browser.chromium() is None):
+    pytest.skip(MISSING, allow_module_level=True)
+
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+PRELUDE = """import torch, torchvision
+model = viz.load_model()
+with torch.device("meta"):
+    vgg13 = sketch = torchvision.models.vgg13()"""
+SLEEP = "import time\ntime.sleep(8)"
+COUNT = "import ipywidgets\nlen(ipywidgets.Widget.get_manager_state()['state'])"
+SETUP, PREPARE, EXPLORE, BUSY, LIVE = range(5)
 
 
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if found is None and os.environ.get("VIZHELPERS_BROWSER") == "required":
-        pytest.fail("VIZHELPERS_BROWSER=required, and there is no Chromium on the PATH.")
-    if found is None:
-        pytest.skip("no Chromium on the PATH; .ci/run installs one and requires it")
-    return found
+# ---------------------------------------------------------------- what must be seen
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@cache
+def model() -> nn.Module:
+    return viz.load_model()
+
+
+@cache
+def named(name: str) -> nn.Module:
+    if name.startswith("SqueezeNet"):
+        return model()
+    with torch.device("meta"):
+        return models.vgg13()
+
+
+@cache
+def photograph(name: str) -> viz.Sample:
+    return viz.prepare(model(), name)
+
+
+def drawn(
+    stack: viz.ImageStack,
+    frame: int,
+    state: State,
+    *,
+    title: str = "",
+    words: str = "one scale for all",
+) -> Expected:
+    """One frame of a stack, as the overlay and the colour scale are set."""
+    own = state.text("colour scale") == "each frame its own"
+    if own:
+        stack = replace(stack, scale_group="frame", vmin=None, vmax=None)
+    scale = "each frame its own scale" if own else words
+    blend = state.number("overlay strength", 100) / 100
+    title = title or stack.long_titles()[frame]
+    return Expected(stack.colours(frame, blend), title=title, scale=scale)
+
+
+def structure(state: State) -> Expected:
+    tree = viz.module_tree(named(state.text("model")), state.number("depth"))
+    return Expected(rows=table(tree))
+
+
+def table(found: object, *how: int) -> list[list[str]]:
+    rows = found.bars(*how).wire()["rows"]
+    return [[*(cell.strip() for cell in row["cells"]), row["text"]] for row in rows]
+
+
+def summary(state: State) -> Expected:
+    net = named(state.text("model"))
+    side = state.number("image side")
+    one = viz.summary(net, (1, 3, 224, 224))
+    now = viz.summary(net, (state.number("batch size"), 3, side, side))
+    units = {"mult_adds": ("{:.2f} G", 1e9), "parameters": ("{:,.0f}", 1)}
+    growth = []
+    for label, key in [
+        ("parameters", "parameters"),
+        ("mult-adds", "mult_adds"),
+        ("input", "input_bytes"),
+        ("forward/backward", "pass_bytes"),
+        ("parameters in MB", "parameter_bytes"),
+        ("total", "total_bytes"),
+    ]:
+        form, unit = units.get(key, ("{:.2f} MB", 1e6))
+        value = getattr(now, key)
+        times = value / getattr(one, key)
+        growth.append([label, f"{form.format(value / unit)}  (x {times:.3g})"])
+    return Expected(rows=[*growth, *table(now, state.number("depth"))])
+
+
+def kernels(state: State) -> Expected:
+    seed = 0 if "random" in state.text("weights") else None
+    stack = viz.kernels(model(), state.text("layer"), random_seed=seed)
+    places = [state.number("output channel"), state.number("input channel")]
+    frame = np.ravel_multi_index(places[: len(stack.shape)], stack.shape) if len(stack) > 1 else 0
+    return drawn(stack, int(frame), state)
+
+
+@cache
+def maps_of(photo: str, layer: str) -> viz.ImageStack:
+    return viz.feature_maps(model(), photograph(photo), layer)
+
+
+def feature_maps(state: State) -> Expected:
+    stack = maps_of(state.text("photograph", "cat"), state.text("layer"))
+    return drawn(stack, state.number("channel"), state)
+
+
+@cache
+def cams(photo: str, layer: str, targets: tuple[str, ...], method: str) -> viz.ImageStack:
+    targets = [viz.class_index(model(), target) for target in targets]
+    layers = [layer]
+    return viz.cam_sweep(model(), photograph(photo), layers=layers, targets=targets, method=method)
+
+
+def cam(state: State) -> Expected:
+    """All layers have the diverging scale where the map of one has a negative value."""
+    photo, method = state.text("photograph", "cat_coffee"), state.text("method")
+    layers = state["layer"].options if "layer" in state else ["features.12"]
+    offered, asked = state["class"].options, state.text("class")
+    stacks = {layer: cams(photo, layer, offered, method) for layer in layers}
+    layer = state.text("layer", "features.12")
+    stack = stacks[layer]
+    if any(other.scale == "diverging" for other in stacks.values()):
+        stack = replace(stack, scale="diverging")
+    title = f"{layer} · {asked}" if len(layers) > 1 else asked
+    answer = viz.predict(model(), photograph(photo))
+    rows = [["▸ " * (p.label == asked) + p.label, f"{p.probability:.3f}"] for p in answer]
+    words = "one scale for each layer" if len(layers) > 1 else "one scale for all"
+    shown = drawn(stack, offered.index(asked), state, title=title, words=words)
+    return replace(shown, rows=rows)
+
+
+@cache
+def salient(photo: str, target: str, method: str) -> viz.ImageStack:
+    return viz.saliency(model(), photograph(photo), target=target, method=method)
+
+
+def saliency(state: State) -> Expected:
+    stack = salient("cat", state.text("class"), state.text("method"))
+    title = f"{state.text('method')} · {state.text('class')}"
+    return drawn(stack, 0, state, title=title, words="each frame its own scale")
+
+
+@cache
+def climb(layer: str, channel: int) -> viz.ImageStack:
+    steps = range(31)
+    return viz.activation_maximization(
+        model(), layer, channels=[channel], steps=30, keep=steps, size=96
+    )
+
+
+def filters(state: State) -> Expected:
+    stack, step = climb(state.text("layer", "features.0"), state.number("filter")), state.number
+    at = step("iteration")
+    return Expected(stack.frames[at], tolerance=0, curve=float(stack.values[at]))
+
+
+ORACLES: dict[str, Oracle] = {
+    "01_print": structure,
+    "02_torchinfo": summary,
+    "03_kernels": kernels,
+    "04_hooks": feature_maps,
+    "05_cam": cam,
+    "06_flashtorch": filters,
+}
+TYPED = {"another class": "tench"}
+ELSEWHERE = {"show"}  # changes what is below the picture, not the picture
+
+
+def move_everything(panel: Panel, oracle: Oracle) -> list[str]:
+    """Move each control there and back; each time the picture is another, and the right one."""
+    state, before = panel.settle(oracle)
+    for name in list(state):
+        control = state[name]
+        there, back = keys_for(control)
+        panel.move(control, there)
+        moved, after = panel.settle(oracle)
+        assert moved[name].value != control.value, f"{name} did not move"
+        assert name in ELSEWHERE or differ(before, after), f"{name} changed nothing"
+        panel.move(moved[name], back)
+        state, before = panel.settle(oracle)
+        assert state[name].value == control.value, f"{name} did not come back"
+    return list(state)
+
+
+def keys_for(control: browser.Control) -> tuple[str, str]:
+    if control.kind == "text":
+        return TYPED[control.name], ""
+    if control.kind == "choice":
+        last = control.value == control.options[-1]
+        return ("ArrowUp", "ArrowDown") if last else ("ArrowDown", "ArrowUp")
+    last = float(control.value) >= control.high
+    return ("ArrowLeft", "ArrowRight") if last else ("ArrowRight", "ArrowLeft")
+
+
+def differ(one: Expected, other: Expected) -> bool:
+    told = [(found.rows, found.scale) for found in (one, other)]
+    return told[0] != told[1] or not np.array_equal(one.picture, other.picture)
+
+
+# ---------------------------------------------------------------- where it is seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the kernels of the tests have it: sums have the same digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    if browser.chromium() is None:
+        pytest.fail(f"VIZHELPERS_BROWSER=required, and there is no Chromium: {MISSING}")
+    with browser.launched() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def errors() -> list[str]:
+    return []
+
+
+@pytest.fixture(autouse=True)
+def quiet(errors: list[str]) -> Iterator[None]:
+    """No test leaves an error in a page or on its console."""
+    yield
+    found, errors[:] = list(errors), []
+    assert found == []
+
+
+def explore_cell(name: str) -> list[str]:
+    """The cells of a small notebook with the setup and the explorer of a real one."""
+    cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    (explore,) = [source for source in code if "viz.explore_" in source]
+    return [code[0], PRELUDE, explore, SLEEP, COUNT]
+
+
+@pytest.fixture(scope="module")
+def opened(
+    chrome: Browser, tmp_path_factory: pytest.TempPathFactory, errors: list[str]
+) -> Iterator[Callable[[str], tuple[Notebook, Panel]]]:
+    """Open a notebook, once, and run it up to its panel."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for name in NAMES:
+        browser.write_notebook(folder / f"{name}.ipynb", explore_cell(name))
+    context = chrome.new_context(viewport={"width": 1200, "height": 2200})
+    browser.complaints(context, errors)
+    where = browser.front()
+    with browser.served(folder, where) as address:
+
+        @cache
+        def open_one(name: str) -> tuple[Notebook, Panel]:
+            notebook = Notebook(context.new_page(), where, address, name)
+            notebook.run(SETUP)
+            notebook.run(PREPARE)
+            return notebook, notebook.run_until_shown(EXPLORE)
+
+        yield open_one
+        context.close()
+
+
+Opened = Callable[[str], tuple[Notebook, Panel]]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """Serve a folder with one notebook; yields the address of its page."""
-    lab = find_spec("jupyterlab") is not None
-    notebook = new_notebook(cells=[new_code_cell(CODE)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, tmp_path / "panel.ipynb")
-    port = free_port()
-    app, page = ("lab", "lab/tree") if lab else ("notebook", "notebooks")
-    command = [sys.executable, "-m", "jupyter", app, "--no-browser", "--allow-root"]
-    settings = [f"--port={port}", "--ip=127.0.0.1", "--ServerApp.token=", "--ServerApp.password="]
-    if lab:
-        settings.append("--LabApp.expose_app_in_browser=True")
-    else:
-        settings += ["--NotebookApp.token=", "--NotebookApp.password="]
-    log = (tmp_path / "server.log").open("w")
-    process = subprocess.Popen(
-        [*command, *settings], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+def maps(opened: Opened) -> Panel:
+    """The panel of feature maps, as its controls were left."""
+    _, panel = opened("04_hooks")
+    panel.settle(feature_maps)
+    return panel
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_control_shows_the_picture_that_python_computes(opened: Opened, name: str) -> None:
+    _, panel = opened(name)
+    assert len(move_everything(panel, ORACLES[name])) >= 2
+
+
+# ---------------------------------------------------------------- around the picture
+
+
+def test_the_colour_bar_says_its_numbers_and_its_scale(maps: Panel) -> None:
+    state, _ = maps.settle(feature_maps)
+    stack = maps_of(state.text("photograph"), state.text("layer"))
+    low, high = stack.limits()[0]
+    assert numbers_on_the_bar(maps) == pytest.approx(np.linspace(high, low, 5), rel=6e-3)
+    assert maps.text("scale") == "activation · one scale for all"
+    maps.press("colour scale", "ArrowDown")
+    maps.settle(feature_maps)
+    own = stack.frames[state.number("channel")]
+    ends = [own.max(), min(own.min(), 0)]
+    assert numbers_on_the_bar(maps)[:: len(ends) * 2] == pytest.approx(ends, rel=6e-3)
+    assert maps.text("scale") == "activation · each frame its own scale"
+    maps.press("colour scale", "ArrowUp")
+    maps.settle(feature_maps)
+
+
+def numbers_on_the_bar(panel: Panel) -> list[float]:
+    return [float(text) for text in panel.page.locator(".vz-tick").all_inner_texts()]
+
+
+def test_pointing_at_a_pixel_tells_its_true_value(maps: Panel) -> None:
+    state, _ = maps.settle(feature_maps)
+    frame = frame_of(state)
+    for row, column in [(3, 9), np.unravel_index(frame.argmax(), frame.shape)]:
+        point_at(maps, int(row), int(column), frame.shape)
+        maps.wait(READS, f"row {row}, column {column}:")
+        assert told(maps) == (row, column, near(frame, row, column))
+    maps.page.mouse.move(0, 0)
+    maps.wait(READS, "Point at a pixel")
+
+
+READS = "text => document.querySelector('.vz-readout').textContent.startsWith(text)"
+
+
+def frame_of(state: State) -> np.ndarray:
+    stack = maps_of(state.text("photograph", "cat"), state.text("layer"))
+    return stack.frames[state.number("channel")]
+
+
+def point_at(panel: Panel, row: int, column: int, shape: tuple[int, ...]) -> None:
+    """Move the mouse to the middle of one pixel of the map."""
+    panel.map.scroll_into_view_if_needed()
+    box = panel.map.bounding_box()
+    x = box["x"] + (column + 0.5) / shape[1] * box["width"]
+    y = box["y"] + (row + 0.5) / shape[0] * box["height"]
+    panel.map.page.mouse.move(x, y)
+
+
+def told(panel: Panel) -> tuple[int, int, float]:
+    found = re.match(r"row (\d+), column (\d+): (\S+) \(activation\)", panel.text("readout"))
+    assert found, panel.text("readout")
+    return int(found[1]), int(found[2]), float(found[3])
+
+
+def near(frame: np.ndarray, row: int, column: int) -> object:
+    """A value, to 1/255 of the frame's range and the four digits that are told."""
+    return pytest.approx(float(frame[row, column]), abs=float(np.ptp(frame)) / 255, rel=5e-4)
+
+
+def test_arrow_keys_read_the_pixels_of_the_focused_picture(maps: Panel) -> None:
+    state, _ = maps.settle(feature_maps)
+    frame = frame_of(state)
+    maps.page.mouse.move(0, 0)
+    maps.wait(READS, "Point at a pixel")
+    maps.map.focus()
+    row, column = (side // 2 for side in frame.shape)
+    for key, down, right in [
+        ("ArrowRight", 0, 1),
+        ("ArrowDown", 1, 0),
+        ("ArrowLeft", 0, -1),
+        ("ArrowUp", -1, 0),
+        ("End", 0, 10**6),
+        ("Home", 0, -(10**6)),
+    ]:
+        maps.page.keyboard.press(key)
+        row = row + down
+        column = min(max(column + right, 0), frame.shape[1] - 1)
+        maps.wait(READS, f"row {row}, column {column}:")
+        assert told(maps) == (row, column, near(frame, row, column))
+    assert maps.state() == state, "a key that reads pixels moved a control"
+    expect(maps.map).to_be_focused()
+
+
+def test_the_grid_shows_all_frames_and_choosing_one_moves_the_sliders(opened: Opened) -> None:
+    _, panel = opened("03_kernels")
+    panel.press("show", "ArrowDown")
+    state, _ = panel.settle(kernels)
+    panel.grid.wait_for()
+    columns = columns_of(panel)
+    stack = viz.kernels(model(), state.text("layer"))
+    assert thumbnails(panel, stack, columns) == 0
+    box = panel.grid.bounding_box()
+    side = box["width"] / columns
+    at = {"x": 2.5 * side, "y": 1.5 * side}
+    panel.grid.click(position=at)
+    frame = columns + 2
+    shows_frame(panel, frame, stack)
+    for key, step in [("ArrowRight", 1), ("ArrowDown", columns), ("ArrowLeft", -1)]:
+        panel.page.keyboard.press(key)
+        frame += step
+        shows_frame(panel, frame, stack)
+    for key, frame in [("End", len(stack) - 1), ("Home", 0), ("ArrowLeft", 0)]:
+        panel.page.keyboard.press(key)
+        shows_frame(panel, frame, stack)
+    expect(panel.grid).to_be_focused()
+    panel.press("show", "ArrowUp")
+    panel.settle(kernels)
+    expect(panel.grid).to_be_hidden()
+
+
+def columns_of(panel: Panel) -> int:
+    """How many thumbnails stand in a row: the mark is as wide as one."""
+    return panel.grid.evaluate(
+        "grid => Math.round(grid.clientWidth / parseFloat(grid.nextSibling.style.width))"
     )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/api", process, tmp_path / "server.log")
-        yield f"{address}/{page}/panel.ipynb"
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not answer:\n{log.read_text()}")
-
-
-def test_a_key_moves_the_slider_and_the_picture_follows(server: str) -> None:
-    lab = "/lab/" in server
-    handle = ".noUi-handle" if lab else ".ui-slider-handle"
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(server)
-        page.wait_for_function(LAB_READY if lab else CLASSIC_READY)
-        picture = page.locator("img.widget-image")
-        run_until_shown(page, LAB if lab else CLASSIC, picture)
-        first = digest(picture)
-        page.locator(handle).first.focus()
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function(
-            "old => document.querySelector('img.widget-image').src !== old",
-            arg=picture.get_attribute("src"),
-        )
-        assert digest(picture) != first
-        browser.close()
-
-
-def run_until_shown(page: "playwright.Page", run: str, picture: "playwright.Locator") -> None:
-    """Run all cells; a second time where the front end was not ready for a widget yet.
-
-    The classic notebook draws all outputs anew once its widget manager has started, and loses a
-    view that was drawn before.
-    """
-    for patience in (10_000, 10_000, 30_000):
-        page.evaluate(run)
-        try:
-            picture.wait_for(timeout=patience)
-            return
-        except playwright.TimeoutError:
-            if patience == 30_000:
-                raise
-
-
-def digest(picture: "playwright.Locator") -> list[int]:
-    """Return the SHA-256 of the PNG that an ``img`` shows; its address is a blob of the page."""
-    return picture.evaluate(
-        """async image => {
-            const png = await (await fetch(image.src)).arrayBuffer();
-            return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", png)));
-        }"""
+def thumbnails(panel: Panel, stack: viz.ImageStack, columns: int) -> int:
+    """The largest difference of the middles of all thumbnails from the middles of the frames."""
+    middles = panel.grid.evaluate(
+        """(grid, [columns, count]) => {
+            const cell = grid.width / columns;
+            const context = grid.getContext("2d");
+            return Array.from({ length: count }, (_, i) => {
+                const at = [i % columns, Math.floor(i / columns)].map(n => (n + 0.5) * cell);
+                return [...context.getImageData(...at.map(Math.floor), 1, 1).data.slice(0, 3)];
+            });
+        }""",
+        [columns, len(stack)],
     )
+    right = [stack.colours(i)[1, 1].astype(int) for i in range(len(stack))]
+    worst = int(np.abs(np.array(middles) - right).max())
+    return max(0, worst - browser.ONE_LEVEL)
+
+
+def shows_frame(panel: Panel, frame: int, stack: viz.ImageStack) -> None:
+    """The picture is this frame, and the sliders stand on it."""
+    panel.wait("frame => document.querySelector('.vz-root').dataset.frame === frame", str(frame))
+    state, _ = panel.settle(kernels)
+    places = np.unravel_index(frame, stack.shape)
+    assert (state.number("output channel"), state.number("input channel")) == places
+
+
+def test_play_moves_the_slider_until_pause(maps: Panel) -> None:
+    state, _ = maps.settle(feature_maps)
+    play = maps.page.get_by_role("button", name="Play")
+    expect(play).to_have_attribute("aria-pressed", "false")
+    play.click()
+    passed = "least => Number(document.querySelector('.vz-root').dataset.frame) >= least"
+    maps.wait(passed, state.number("channel") + 3)
+    pause = maps.page.get_by_role("button", name="Pause")
+    expect(pause).to_have_attribute("aria-pressed", "true")
+    pause.click()
+    stopped, _ = maps.settle(feature_maps)
+    assert stopped.number("channel") >= state.number("channel") + 3
+    maps.page.evaluate("window.since = performance.now()")
+    maps.wait("() => performance.now() > window.since + 600")  # more than two beats
+    assert maps.state() == stopped
+
+
+def test_zoom_enlarges_the_picture_and_keeps_its_pixels(maps: Panel) -> None:
+    widths = "() => document.querySelector('.vz-map canvas').getBoundingClientRect().width"
+    before = maps.page.evaluate(widths)
+    maps.page.get_by_role("button", name="larger").click()
+    maps.wait(f"old => ({widths})() > 1.9 * old", before)
+    maps.settle(feature_maps)
+    maps.page.get_by_role("button", name="smaller").click()
+    maps.wait(f"old => ({widths})() === old", before)
+    maps.settle(feature_maps)
+
+
+def test_each_part_has_a_role_and_a_name(maps: Panel) -> None:
+    state, _ = maps.settle(feature_maps)
+    picture = re.compile(rf"{re.escape(state.text('layer'))}.*channel {state.number('channel')}\b")
+    expect(maps.page.get_by_role("img", name=picture)).to_be_visible()
+    expect(maps.page.get_by_role("img", name="the photograph")).to_be_visible()
+    expect(maps.page.get_by_role("img", name="colour bar")).to_be_visible()
+    for live in ("title", "readout"):
+        expect(maps.page.locator(f".vz-{live}")).to_have_attribute("aria-live", "polite")
+    expect(maps.page.get_by_role("toolbar", name="picture")).to_be_visible()
+    maps.press("show", "ArrowDown")
+    grid = maps.page.get_by_role("slider", name="all frames")
+    expect(grid).to_have_attribute("aria-valuenow", str(state.number("channel")))
+    expect(grid).to_have_attribute("aria-valuetext", re.compile(r"\w"))
+    expect(grid).to_have_attribute("tabindex", "0")
+    maps.press("show", "ArrowUp")
+    maps.settle(feature_maps)
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_layer_that_cannot_be_shown_says_why_and_the_panel_goes_on(maps: Panel) -> None:
+    before = maps.state().text("layer")
+    maps.press("layer", "End")
+    alert = maps.root.get_by_role("alert").filter(visible=True)
+    expect(alert).to_contain_text("'classifier.3' puts out shape (1, 1000, 1, 1)")
+    expect(maps.map).to_be_hidden()
+    maps.press("layer", "ArrowUp")
+    state, _ = maps.settle(feature_maps)
+    assert state.text("layer") == "classifier.2"
+    expect(alert).to_have_count(0)
+    maps.input("layer").select_option(before)
+    maps.settle(feature_maps)
+
+
+def test_stop_gives_up_a_slow_picture_and_the_panel_goes_on(opened: Opened) -> None:
+    _, panel = opened("06_flashtorch")
+    before, _ = panel.settle(filters)
+    picture = panel.map.evaluate("canvas => canvas.toDataURL()")
+    panel.press("layer", "End")
+    expect(panel.root).to_have_attribute("aria-busy", "true")
+    expect(panel.page.get_by_role("status").filter(has_text="Computing")).to_be_visible()
+    panel.page.get_by_role("button", name="Stop").click()
+    expect(panel.root).to_have_attribute("aria-busy", "false")
+    assert panel.map.evaluate("canvas => canvas.toDataURL()") == picture
+    panel.input("layer").select_option(before.text("layer"))
+    panel.press("filter", "ArrowRight")
+    state, _ = panel.settle(filters)
+    assert state.number("filter") == before.number("filter") + 1
+
+
+def test_an_axis_moves_while_the_kernel_is_busy(opened: Opened) -> None:
+    notebook, panel = opened("04_hooks")
+    before, _ = panel.settle(feature_maps)
+    notebook.start(BUSY)
+    panel.press("channel", "ArrowLeft")
+    after, _ = panel.settle(feature_maps)
+    assert not isinstance(notebook.number(BUSY), int), "the long cell was over too early"
+    assert after.number("channel") == before.number("channel") - 1
+
+
+def test_running_a_panels_cell_again_and_again_frees_the_old_ones(opened: Opened) -> None:
+    notebook, panel = opened("03_kernels")
+
+    def rerun(times: int) -> tuple[int, int, int]:
+        for _ in range(times):
+            notebook.run(EXPLORE)
+        panel.settle(kernels)
+        notebook.run(LIVE)
+        return live_widgets(notebook), *in_the_page(notebook.page)
+
+    widgets, canvases, nodes = rerun(2)
+    later = rerun(48)
+    assert later[0] <= widgets + 2
+    assert later[1] <= canvases
+    assert later[2] <= nodes + 500, "a panel's nodes outlive it"
+
+
+def live_widgets(notebook: Notebook) -> int:
+    """What the last cell says."""
+    texts = notebook.page.locator(".jp-OutputArea-output pre, .output_subarea pre")
+    return int(texts.last.inner_text())
+
+
+def in_the_page(page: Page) -> tuple[int, int]:
+    """Canvases, and nodes of all kinds, detached ones as well, after what is free was freed."""
+    session = page.context.new_cdp_session(page)
+    for _ in range(2):
+        session.send("HeapProfiler.collectGarbage")
+    nodes = session.send("Memory.getDOMCounters")["nodes"]
+    session.detach()
+    return page.locator("canvas").count(), nodes
+
+
+# ---------------------------------------------------------------- without a kernel
+
+
+def panel_of(kind: str) -> object:
+    """A panel as its notebook has it, and the saliency panel, which has none."""
+    both = {name: named(name) for name in ("SqueezeNet 1.1", "VGG13")}
+    return {
+        "structure": lambda: viz.explore_structure(both),
+        "summary": lambda: viz.explore_summary(both),
+        "kernels": lambda: viz.explore_kernels(model(), out=3),
+        "feature_maps": lambda: viz.explore_feature_maps(model(), "cat", layer="features.11"),
+        "cam": lambda: viz.explore_cam(model(), "cat_coffee", target="coffee mug"),
+        "saliency": lambda: viz.explore_saliency(model(), "cat"),
+        "filters": lambda: viz.explore_filters(model(), channel=3),
+    }[kind]()
+
+
+PAGES: dict[str, Oracle] = {
+    "structure": structure,
+    "summary": summary,
+    "kernels": kernels,
+    "feature_maps": feature_maps,
+    "cam": cam,
+    "saliency": saliency,
+    "filters": filters,
+}
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    panel = panel_of(request.param)
+    path = panel.save_html(tmp_path_factory.mktemp("pages") / f"{request.param}.html")
+    panel.close()
+    return path
+
+
+def test_a_saved_page_shows_every_picture_without_a_network(
+    chrome: Browser, saved: Path, errors: list[str]
+) -> None:
+    context = chrome.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    browser.complaints(context, errors)
+    page = context.new_page()
+    page.goto(saved.as_uri())
+    panel = Panel(page)
+    assert move_everything(panel, PAGES[saved.stem])
+    if saved.stem == "feature_maps":
+        frame = frame_of(panel.state())
+        point_at(panel, 4, 7, frame.shape)
+        panel.wait(READS, "row 4, column 7:")
+        assert told(panel) == (4, 7, near(frame, 4, 7))
+    context.close()
+
+
+def test_a_saved_page_without_javascript_shows_its_first_picture(
+    chrome: Browser, saved: Path
+) -> None:
+    context = chrome.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(saved.as_uri())
+    expect(page.get_by_role("img")).to_be_visible()
+    box = page.get_by_role("img").bounding_box()
+    assert min(box["width"], box["height"]) > 100
+    expect(page.locator("noscript p")).to_contain_text("need JavaScript")
+    context.close()
+
+
+def test_the_site_has_explorers_that_move(
+    chrome: Browser, tmp_path: Path, errors: list[str]
+) -> None:
+    from tools.build_site import build
+
+    build(tmp_path / "site", ["04_hooks"])
+    context = chrome.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    browser.complaints(context, errors)
+    page = context.new_page()
+    page.goto((tmp_path / "site" / "04_hooks.html").as_uri())
+    page.locator("iframe").first.scroll_into_view_if_needed()
+    frame = page.locator("iframe").first.element_handle().content_frame()
+    panel = Panel(frame)
+    before, _ = panel.settle(feature_maps)
+    panel.press("channel", "ArrowRight")
+    after, _ = panel.settle(feature_maps)
+    assert after.number("channel") == before.number("channel") + 1
+    context.close()
