@@ -332,7 +332,8 @@ class Panel:
             del _open[self._key]
         self._worker.cancel()
         self._scenes.clear()
-        self.view.scene = {}  # JupyterLab keeps the models of closed widgets: let it be a small one
+        # JupyterLab keeps the models of closed widgets, each with its last two states: small ones.
+        self.view.scene = {}
         self.view.progress = 1.0
         for widget, link in self._by_trait.values():
             free(widget, link)

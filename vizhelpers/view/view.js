@@ -516,14 +516,13 @@ function drawState({ parts, model }) {
   parts.root.setAttribute("aria-busy", String(busy !== ""));
   parts.busy.hidden = busy === "";
   if (busy) {
-    const words = make("span", "words", { role: "status" });
-    words.textContent = busy;
-    const bar = make("progress", "progress", { "aria-label": busy, max: "1" });
+    // Made once: a button that is replaced between press and release is never clicked.
+    if (!parts.busy.firstChild) parts.busy.append(...busyParts(model));
+    const [words, bar] = /** @type {any} */ (parts.busy.children);
+    if (words.textContent !== busy) words.textContent = busy;
+    bar.setAttribute("aria-label", busy);
     if (done >= 0) bar.value = done;
-    const stop = make("button", "stop", { type: "button" });
-    stop.textContent = "Stop";
-    stop.addEventListener("click", () => model.send({ type: "stop" }));
-    parts.busy.replaceChildren(words, bar, stop);
+    else bar.removeAttribute("value");
   }
   const message = String(model.get("message") || "");
   parts.message.hidden = message === "";
@@ -531,6 +530,15 @@ function drawState({ parts, model }) {
   if (parts.message.textContent !== text) parts.message.textContent = text;
   parts.main.hidden = parts.title.hidden = parts.tools.hidden = message !== "";
   parts.name.hidden = parts.readout.hidden = message !== "";
+}
+
+/** What is being computed, how far it is, and a button that stops it. @param {Model} model */
+function busyParts(model) {
+  const stop = make("button", "stop", { type: "button" });
+  stop.textContent = "Stop";
+  stop.addEventListener("click", () => model.send({ type: "stop" }));
+  const words = make("span", "words", { role: "status" });
+  return [words, make("progress", "progress", { max: "1" }), stop];
 }
 
 /** Thumbnails of all frames; painted anew only when they change, not when one is chosen.
