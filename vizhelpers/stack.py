@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,11 @@ class ImageStack:
 
     def limits(self) -> list[tuple[float, float]]:
         """Return (low, high) of the colour scale for each frame, in the stack's own unit."""
+        return list(self._all_limits)
+
+    @cached_property
+    def _all_limits(self) -> list[tuple[float, float]]:
+        """Found once: drawing 8,192 frames asks for the limits of each."""
         if self.scale == "rgb":
             return [(0.0, 255.0)] * len(self)
         if self.scale_group == "all":
@@ -206,11 +212,11 @@ class ImageStack:
         if self.scale == "rgb":
             return frame
         if blend >= 1 or self.base is None:
-            return colourise(frame, self.scale, *self.limits()[index])
+            return colourise(frame, self.scale, *self._all_limits[index])
         height, width = self.base.shape[:2]
         # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
         large = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-        colours = colourise(np.asarray(large), self.scale, *self.limits()[index])
+        colours = colourise(np.asarray(large), self.scale, *self._all_limits[index])
         return overlay(self.base, colours, blend)
 
     def plot(
