@@ -1,0 +1,5 @@
+"""Where FlashTorch keeps ``GradientAscent``."""
+
+from vizhelpers.flash.activmax.gradient_ascent import GradientAscent
+
+__all__ = ["GradientAscent"]

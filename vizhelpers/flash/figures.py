@@ -1,0 +1,104 @@
+"""Figures as FlashTorch's users expect them: returned, and known to pyplot as well."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import matplotlib.pyplot as plt
+import numpy as np
+from torch import Tensor
+
+from vizhelpers.flash.utils import denormalize, format_for_plotting, standardize_and_clip
+
+_LABEL = "vizhelpers.flash"
+_KEPT = 20  # matplotlib warns when one more figure is open
+_CLIPPED = 0.995  # a few pixels tower above all others
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows once, be it the value of its cell or not.
+
+    The inline backend shows whatever pyplot still holds when a cell ends. A figure that was
+    already shown as the cell's value must have left pyplot by then.
+    """
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        if "inline" in matplotlib.get_backend().lower():
+            plt.close(self)
+        return {}  # IPython's own formatters draw it
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Open a figure with pyplot, and close the oldest of ours where 20 are open."""
+    ours = [label for label in plt.get_figlabels() if label.startswith(_LABEL)]
+    numbers = sorted(int(label.rsplit(" ", 1)[1]) for label in ours)
+    for old in numbers[: max(0, len(numbers) + 1 - _KEPT)]:
+        plt.close(f"{_LABEL} {old}")
+    number = numbers[-1] + 1 if numbers else 1
+    figure = plt.figure(f"{_LABEL} {number}", figsize=size, dpi=100, FigureClass=Figure)
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def saliency_figure(
+    x: Tensor, gradients: Tensor, explained: str, size: tuple[float, float], cmap: str, alpha: float
+) -> Figure:
+    """Draw input, gradient per colour, its maximum with a colour bar, and an overlay.
+
+    Args:
+        x: the input, (1, 3, H, W), normalised as ImageNet networks are.
+        gradients: (3, H, W), signed.
+        explained: which class, in words.
+        size: (width, height) in inches.
+        cmap: colour map of the maximum.
+        alpha: share of the maximum in the overlay.
+    """
+    photograph = format_for_plotting(denormalize(x.detach())).clamp(0, 1).float().numpy()
+    strengths = gradients.float().abs().amax(dim=0).numpy()
+    top = float(np.quantile(strengths, _CLIPPED)) or float(strengths.max())
+    grey = format_for_plotting(gradients.float() / (2 * (top or 1)) + 0.5).clamp(0, 1).numpy()
+    figure = new_figure(size)
+    room = {"left": 0.01, "right": 0.99, "bottom": 0.03, "top": 1 - 0.5 / size[1], "wspace": 0.08}
+    columns = figure.subplots(1, 6, width_ratios=(1, 1, 1, 0.06, 0.12, 1), gridspec_kw=room)
+    figure.delaxes(columns[4])  # room for the bar's numbers
+    axes = columns[[0, 1, 2, 5]]
+    axes[0].imshow(photograph, cmap="gray", vmin=0, vmax=1)
+    axes[1].imshow(grey, cmap="gray", vmin=0, vmax=1)
+    drawn = axes[2].imshow(strengths, cmap=cmap, vmin=0, vmax=top or 1)
+    figure.colorbar(drawn, cax=columns[3], extend="max").ax.tick_params(labelsize=8)
+    axes[3].imshow(photograph, cmap="gray", vmin=0, vmax=1)
+    axes[3].imshow(strengths, cmap=cmap, vmin=0, vmax=top or 1, alpha=alpha)
+    titles = (
+        f"Input image\n{explained}",
+        f"Gradients, RGB channels\nblack −{top:.2g}, grey 0, white +{top:.2g}",
+        f"Max |gradient|\n{'brightest 0.5 % clipped' if top else 'zero everywhere'}",
+        "Overlay\nsame colours",
+    )
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_axis_off()
+        ax.set_title(title, fontsize=min(10.0, size[0] * 0.75))
+    return figure
+
+
+def pictures_figure(
+    pictures: Sequence[Tensor], titles: Sequence[str], name: str, size: tuple[float, float]
+) -> Figure:
+    """Draw optimised inputs, each (1, 3, H, W), four in a row.
+
+    Colours are standardised for each picture, as FlashTorch does: they show pattern, not strength.
+    """
+    columns = min(4, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = new_figure((size[0] * columns, size[1] * rows))
+    top = 1 - 0.6 / (size[1] * rows)
+    room = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": top, "wspace": 0.05}
+    axes = np.ravel(figure.subplots(rows, columns, gridspec_kw=room))
+    figure.suptitle(name, y=1 - 0.05 / rows, va="top", fontsize=11)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, picture, title in zip(axes, pictures, titles, strict=False):
+        standard = standardize_and_clip(picture.float(), saturation=0.15, brightness=0.7)
+        ax.imshow(format_for_plotting(standard).numpy(), cmap="gray", vmin=0, vmax=1)
+        ax.set_title(title, fontsize=9)
+    return figure

@@ -1,0 +1,5 @@
+"""Where FlashTorch keeps ``Backprop``."""
+
+from vizhelpers.flash.saliency.backprop import Backprop
+
+__all__ = ["Backprop"]

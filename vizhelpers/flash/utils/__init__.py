@@ -1,0 +1,126 @@
+"""FlashTorch's helpers: pictures to tensors and back, and ImageNet's classes by name."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import functional as tf
+
+from vizhelpers import images
+from vizhelpers.flash.utils.imagenet import ImageNetIndex
+
+__all__ = [
+    "ImageNetIndex",
+    "apply_transforms",
+    "denormalize",
+    "format_for_plotting",
+    "load_image",
+    "standardize_and_clip",
+]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+def load_image(image_path: Any) -> Image.Image:
+    """Return a picture as RGB, turned upright as its EXIF orientation says.
+
+    Args:
+        image_path: a path, or anything else that ``viz.load_image`` takes.
+
+    Raises:
+        ImageError: a ``ValueError``; nothing there, or not a picture.
+    """
+    return images.load_image(image_path)
+
+
+def apply_transforms(image: Any, size: int = 224) -> Tensor:
+    """Make a picture ready for an ImageNet network: resize, centre crop, normalise.
+
+    Args:
+        image: a PIL image, an array (H, W, 3), a tensor (3, H, W), or anything else that
+            ``viz.load_image`` takes. Grey pictures become RGB, transparency is laid on white.
+        size: height and width of the result, in pixels.
+
+    Returns:
+        (1, 3, size, size) float32. It requires gradients, as FlashTorch's does: users read
+        ``x.grad`` after a backward pass of their own. Nothing in this package needs it.
+
+    Raises:
+        ImageError: a ``ValueError``; the picture cannot be read.
+    """
+    picture = tf.to_pil_image(image) if isinstance(image, Tensor) else image
+    square = tf.center_crop(tf.resize(images.load_image(picture), [size]), [size])
+    return tf.normalize(tf.to_tensor(square), _MEAN, _STD)[None].requires_grad_()
+
+
+def denormalize(tensor: Tensor) -> Tensor:
+    """Undo the normalisation of every image in a batch.
+
+    Args:
+        tensor: (N, 3, H, W) or (3, H, W), normalised; it is not changed.
+
+    Returns:
+        The same shape, pixel values 0 to 1 where it came from a picture; gradients flow through.
+
+    Raises:
+        ValueError: not one or three channels; one is taken for the first, as FlashTorch does.
+    """
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3):
+        raise ValueError(f"Expected (N, 3, H, W) or (3, H, W), got shape {tuple(tensor.shape)}.")
+    channels = tensor.shape[-3]
+    mean = tensor.new_tensor(_MEAN[:channels]).view(-1, 1, 1)
+    std = tensor.new_tensor(_STD[:channels]).view(-1, 1, 1)
+    return tensor * std + mean
+
+
+def standardize_and_clip(
+    tensor: Tensor,
+    min_value: float = 0.0,
+    max_value: float = 1.0,
+    saturation: float = 0.1,
+    brightness: float = 0.5,
+) -> Tensor:
+    """Bring values to mean ``brightness`` and spread ``saturation``, then clip them.
+
+    Args:
+        tensor: any shape; one mean and one standard deviation for all of it.
+        min_value: lower bound of the result.
+        max_value: upper bound of the result.
+        saturation: standard deviation of the result, before clipping.
+        brightness: mean of the result, before clipping. A flat tensor is this everywhere.
+
+    Returns:
+        The same shape, detached, on the CPU.
+    """
+    values = tensor.detach().cpu()
+    values = values if values.is_floating_point() else values.float()
+    centred = values - values.mean()
+    std = centred.std() if values.numel() > 1 else centred.new_zeros(())
+    return (centred / torch.where(std == 0, 1e-7, std) * saturation + brightness).clamp(
+        min_value, max_value
+    )
+
+
+def format_for_plotting(tensor: Tensor) -> Tensor:
+    """Turn an image tensor to what matplotlib takes.
+
+    Args:
+        tensor: (1, C, H, W) or (C, H, W).
+
+    Returns:
+        (H, W, C), or (H, W) for one channel; detached, on the CPU, sharing no memory.
+
+    Raises:
+        ValueError: another shape, or more than one image.
+    """
+    if tensor.ndim == 4 and len(tensor) == 1:
+        tensor = tensor[0]
+    if tensor.ndim != 3:
+        raise ValueError(
+            f"Expected one image, (1, C, H, W) or (C, H, W), got shape {tuple(tensor.shape)}. "
+            "Of a batch take one: x[i]."
+        )
+    tensor = tensor.detach().cpu().clone()
+    return tensor[0] if len(tensor) == 1 else tensor.permute(1, 2, 0)
