@@ -133,6 +133,37 @@ def test_sweep_runs_forward_once_and_backward_once_per_class(
     assert counts == {"forward": 1, "backward": 3}
 
 
+@pytest.mark.parametrize("target", [None, 2])
+def test_a_batch_gets_an_axis_of_images(tiny: nn.Module, noise: Tensor, target: int | None) -> None:
+    batch = torch.cat([noise, -2 * noise])
+    found = viz.cam_sweep(tiny, batch, layers=["1", "3"], targets=[target, 0])
+    assert {name: len(labels) for name, labels in found.axes.items()} == {
+        "layer": 2, "class": 2, "image": 2,
+    }  # fmt: skip
+    alone = [
+        viz.cam_sweep(tiny, batch[n : n + 1], layers=["1", "3"], targets=[target, 0]).frames
+        for n in range(2)
+    ]
+    expected = np.stack(alone, axis=1).reshape(found.frames.shape)
+    assert expected.any()
+    np.testing.assert_allclose(found.frames, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_every_method_says_what_it_costs(
+    tiny: nn.Module, noise: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backward passes are counted: the stated cost is the real one."""
+    backward = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: backward.append(1) or grad(*a, **k))
+    assert set(viz.CAM_METHODS.values()) == {"forward", "gradient", "perturbation"}
+    for method, cost in viz.CAM_METHODS.items():
+        backward.clear()
+        layers = ["3"] if method == "cam" else ["1", "3"]
+        viz.cam_sweep(tiny, noise, layers=layers, targets=[0, 1, 2], method=method)
+        assert len(backward) == (3 if cost == "gradient" else 0), method
+
+
 def test_eigencam_does_not_know_the_class(model: nn.Module, cat: viz.Sample) -> None:
     maps = [
         viz.cam(model, cat, "features.12", target=t, method="eigencam").frames for t in (281, 0)

@@ -50,9 +50,20 @@ def test_a_layer_without_places_is_refused(tiny: nn.Module, noise: torch.Tensor)
         viz.feature_maps(tiny, noise, "6")
 
 
-def test_a_batch_is_refused(tiny: nn.Module, noise: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="batch of 2"):
-        viz.feature_maps(tiny, torch.cat([noise, noise]), "2")
+def test_a_batch_gets_an_axis_of_images(tiny: nn.Module, noise: torch.Tensor) -> None:
+    batch = torch.cat([noise, -noise, noise + 1])
+    stack = viz.feature_maps(tiny, batch, "2", channels=[1, 4])
+    assert stack.axes == {"image": [0, 1, 2], "channel": [1, 4]}
+    for n in range(3):
+        alone = viz.feature_maps(tiny, batch[n : n + 1], "2", channels=[1, 4])
+        assert alone.frames.any()
+        np.testing.assert_allclose(stack.frames[2 * n : 2 * n + 2], alone.frames, atol=1e-6)
+    assert not np.allclose(stack.frames[:2], stack.frames[2:4])
+
+
+def test_in_a_mapping_each_photograph_is_one(tiny: nn.Module, noise: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="'two' holds 2 images"):
+        viz.feature_maps(tiny, {"two": torch.cat([noise, noise])}, "2")
 
 
 def test_photographs_of_different_sizes_are_refused(tiny: nn.Module, noise: torch.Tensor) -> None:

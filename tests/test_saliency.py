@@ -95,7 +95,33 @@ def test_wrong_questions_are_answered_with_the_right_ones(tiny: nn.Module, noise
         viz.saliency(tiny, noise, method="guide")
     with pytest.raises(ValueError, match=r"'logits'.*'logit'"):
         viz.saliency(tiny, noise, of="logits")
-    with pytest.raises(ValueError, match="one photograph"):
-        viz.saliency(tiny, noise.expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match="passes=0"):
+        viz.saliency(tiny, noise, method="smoothgrad", passes=0)
     with pytest.raises(ValueError, match="0 to 4"):
         viz.saliency(tiny, noise, target=5)
+
+
+@pytest.mark.parametrize("method", ["vanilla", "input_x_gradient", "integrated_gradients"])
+def test_a_batch_gets_an_axis_of_images(tiny: nn.Module, noise: Tensor, method: str) -> None:
+    batch = torch.cat([noise, -2 * noise])
+    found = viz.saliency(tiny, batch, method=method)
+    assert found.axes["image"] == [0, 1]
+    for n in range(2):
+        alone = viz.saliency(tiny, batch[n : n + 1], method=method)
+        assert alone.frames.any()
+        np.testing.assert_allclose(found.frames[n], alone.frames[0], rtol=1e-5, atol=1e-8)
+        assert found.titles[n] == f"image {n} · {alone.axes['class'][0]}"
+
+
+def test_the_seed_decides_smoothgrad_and_the_global_state_does_not(
+    tiny: nn.Module, noise: Tensor
+) -> None:
+    def smooth(seed: int) -> np.ndarray:
+        return viz.saliency(tiny, noise, method="smoothgrad", passes=3, seed=seed).frames
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = smooth(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(first, smooth(0))
+    assert not np.array_equal(first, smooth(1))

@@ -1,6 +1,7 @@
 from . import flash as flash
 from .activmax import activation_maximization
-from .cam import CAM_METHODS, cam, cam_sweep
+from .cam import cam, cam_sweep
+from .cam_methods import CAM_METHODS
 from .errors import ImageError, WeightsUnavailable
 from .explore.panels import (
     explore_cam,

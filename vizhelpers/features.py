@@ -6,7 +6,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
-from vizhelpers.layers import HasTensor, capture, check_spatial, photograph_of
+from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
+from vizhelpers.layers import capture
+from vizhelpers.maps import as_maps
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
 
@@ -24,18 +26,20 @@ def feature_maps(
 
     Args:
         model: any module that takes one tensor.
-        sample: a ``Sample`` or a tensor (1, 3, H, W); or ``{title: sample}``, which adds an axis
-            ``photograph``, so that one channel can be compared on one scale.
-        layer: dotted module path.
+        sample: a ``Sample`` or a tensor (N, C, H, W); or ``{title: sample}``, each of one image,
+            which adds an axis ``photograph``, so that one channel can be compared on one scale.
+        layer: dotted module path. A vision transformer's tokens are laid on the image
+            (``maps.as_maps``).
         channels: which channels; all of them where None.
 
     Returns:
         Maps in the layer's own unit and size, axis ``channel``, one scale for all: sequential
-        where nothing is negative, else diverging. For one ``Sample``, ``base`` is its photograph.
+        where nothing is negative, else diverging. A tensor of several images adds an axis
+        ``image``. For one ``Sample``, ``base`` is its photograph.
 
     Raises:
-        ValueError: unknown layer or channel; more than one image in a tensor; a layer without
-            spatial maps; and what ``capture`` refuses.
+        ValueError: unknown layer or channel; a layer without spatial maps; and what ``capture``
+            refuses.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
@@ -46,11 +50,11 @@ def feature_maps(
     if isinstance(sample, Mapping):
         if not sample:
             raise ValueError("feature_maps got no photograph: the mapping is empty.")
-        found = {title: _maps(model, one, layer) for title, one in sample.items()}
-        axes: dict[str, Sequence[object]] = {"photograph": list(found)}
+        maps = [_one(_maps(model, one, layer), title) for title, one in sample.items()]
+        axes: dict[str, Sequence[object]] = {"photograph": list(sample)}
     else:
-        found, axes = {"": _maps(model, sample, layer)}, {}
-    maps = list(found.values())
+        maps = list(_maps(model, sample, layer))
+        axes = {"image": range(len(maps))} if len(maps) > 1 else {}
     if len({m.shape for m in maps}) > 1:
         raise ValueError(
             f"The photographs give maps of different sizes at {layer!r}: "
@@ -70,11 +74,16 @@ def feature_maps(
 
 
 def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarray:
-    output = capture(model, sample, layer)[layer]
-    check_spatial(layer, output)
-    if len(output) != 1:
-        raise ValueError(f"Expected one image, got a batch of {len(output)}; take x[i:i + 1].")
-    return output[0].float().cpu().numpy()
+    """Return (N, C, h, w)."""
+    x = input_tensor(model, sample)
+    output = capture(model, x, layer)[layer]
+    return as_maps(model, layer, output, x).float().cpu().numpy()
+
+
+def _one(maps: np.ndarray, title: object) -> np.ndarray:
+    if len(maps) > 1:
+        raise ValueError(f"{title!r} holds {len(maps)} images; in a mapping each has one.")
+    return maps[0]
 
 
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:

@@ -3,7 +3,7 @@
 Like everything in ``layers``, this leaves the model as it was, parameters' ``.grad`` included.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.layers import HasTensor, as_list, evaluating, forward, input_tensor, pick, recording
+from vizhelpers.inputs import HasTensor, input_tensor
+from vizhelpers.layers import as_list, evaluating, forward, pick, recording
 from vizhelpers.progress import steps
 
 Score = Callable[[Tensor], Tensor]
@@ -36,22 +37,29 @@ def class_scores(output: Any) -> Tensor:
     return output
 
 
-def logit_of(target: int) -> Score:
-    """Return the score that most methods differentiate: the logit of one class, before softmax."""
+def logit_of(target: int | Sequence[int]) -> Score:
+    """Return the score that most methods differentiate: the logit of one class, before softmax.
+
+    Args:
+        target: one class for all images, or one for each. The sum over the images is the score;
+            in eval mode no image's logit depends on another image, so its gradient is each one's.
+    """
     return lambda scores: _column(scores, target).sum()
 
 
-def probability_of(target: int) -> Score:
-    """Return the probability of one class as a score; its gradient also fears the rival classes."""
+def probability_of(target: int | Sequence[int]) -> Score:
+    """Return the probability of a class as a score; its gradient also fears the rival classes."""
     return lambda scores: _column(scores.softmax(dim=1), target).sum()
 
 
-def _column(scores: Tensor, target: int) -> Tensor:
-    if target >= scores.shape[1]:
+def _column(scores: Tensor, target: int | Sequence[int]) -> Tensor:
+    each = [target] * len(scores) if isinstance(target, int) else list(target)
+    if max(each) >= scores.shape[1]:
         raise ValueError(
-            f"There is no class {target}. This model's classes go from 0 to {scores.shape[1] - 1}."
+            f"There is no class {max(each)}. This model's classes go from 0 to "
+            f"{scores.shape[1] - 1}."
         )
-    return scores[:, target]
+    return scores[range(len(scores)), each]
 
 
 @contextmanager
@@ -151,7 +159,7 @@ class _GuidedReLU(TorchFunctionMode):
     hooks do not work beside in-place operations.
     """
 
-    _relus = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu})
+    _relus = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +167,15 @@ class _GuidedReLU(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func not in self._relus:
+        if func not in self._relus and not _is_relu6(func, args, kwargs or {}):
             return output
         self.count += 1
         return _PositiveGradient.apply(output)
+
+
+def _is_relu6(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call is ReLU6: zero below zero, and flat above six; ``nn.ReLU6`` is a hardtanh."""
+    if func in (F.hardtanh, F.hardtanh_):
+        low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+        return bool(low == 0)
+    return func is F.relu6

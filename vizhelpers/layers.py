@@ -6,24 +6,16 @@ flag is put back, ``.grad`` is not touched, also when the forward pass raises or
 
 import copy
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
-
-
-class HasTensor(Protocol):
-    """What a ``Sample`` offers to this room: its network input ``x``."""
-
-    @property
-    def x(self) -> Tensor:
-        """Network input, (N, C, H, W)."""
-        ...
+from vizhelpers.inputs import HasTensor, bare, input_tensor
 
 
 def layer_names(
@@ -37,12 +29,14 @@ def layer_names(
 
     Returns:
         Names as ``model.get_submodule`` takes them, without the model itself (the empty name).
+        Of a compiled or a ``DataParallel`` model those of the module inside.
 
     Example:
         >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), kind=nn.Conv2d)
         ['0']
     """
-    return [name for name, module in model.named_modules() if name and isinstance(module, kind)]
+    named = bare(model).named_modules()
+    return [name for name, module in named if name and isinstance(module, kind)]
 
 
 def get_layer(model: nn.Module, name: str) -> nn.Module:
@@ -51,64 +45,11 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: there is no such layer; the text names the nearest ones.
     """
-    named = dict(model.named_modules())
-    if name in named and name:
+    # With duplicates, since a module that stands in two places has two names.
+    named = dict(bare(model).named_modules(remove_duplicate=False))
+    if isinstance(name, str) and name in named and name:
         return named[name]
     raise unknown("layer", name, layer_names(model), "viz.layer_names(model) lists them all.")
-
-
-def input_tensor(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
-    """Take the tensor out of a sample (or take a bare one) and check that ``model`` can have it.
-
-    Args:
-        model: the network that is about to see the tensor.
-        sample: a ``Sample``, or a tensor (N, C, H, W) of floating point numbers.
-
-    Returns:
-        The tensor itself, neither copied nor moved.
-
-    Raises:
-        TypeError: not a tensor.
-        ValueError: wrong number of axes or channels, not floating point, NaN or infinite values,
-            or not on the model's device.
-    """
-    x = getattr(sample, "x", sample)
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"Expected a Sample or a tensor, got {type(sample).__name__}. "
-            "viz.prepare(model, image) makes a Sample of a photograph."
-        )
-    if x.ndim != 4:
-        raise ValueError(
-            f"Expected a tensor (N, C, H, W), got shape {tuple(x.shape)}. "
-            "One image (C, H, W) becomes a batch with x.unsqueeze(0)."
-        )
-    if not x.is_floating_point():
-        raise ValueError(f"Expected floating point numbers, got {x.dtype}; use viz.prepare.")
-    if not x.is_meta and not torch.isfinite(x).all():
-        raise ValueError("The input holds NaN or infinite values; nothing true can be shown of it.")
-    _check_device_and_channels(model, x)
-    return x
-
-
-def photograph_of(sample: object) -> np.ndarray | None:
-    """Return the crop (H, W, 3) uint8 that a ``Sample`` keeps; None for a bare tensor."""
-    return None if isinstance(sample, Tensor) else getattr(sample, "view", None)
-
-
-def _check_device_and_channels(model: nn.Module, x: Tensor) -> None:
-    weight = next(model.parameters(), None)
-    if weight is not None and weight.device != x.device:
-        raise ValueError(
-            f"The input is on {x.device}, the model on {weight.device}. Nothing is moved behind "
-            "your back: use x.to(device), or viz.prepare(model, image) once the model has moved."
-        )
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if first is not None and x.shape[1] != first.in_channels:
-        raise ValueError(
-            f"The model's first convolution takes {first.in_channels} channels, "
-            f"the input has {x.shape[1]} (shape {tuple(x.shape)})."
-        )
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -116,8 +57,9 @@ def private_copy(model: nn.Module) -> nn.Module:
 
     A panel's worker thread looks at such a copy, so that neither sees the other's hooks or modes.
     """
-    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    own = copy.deepcopy(model, memo)
+    inside = bare(model)
+    memo: dict[int, Any] = {id(t): t for t in [*inside.parameters(), *inside.buffers()]}
+    own = copy.deepcopy(inside, memo)
     for module in own.modules():
         for name, value in vars(module).items():
             if name.endswith("_hooks") and isinstance(value, dict):
@@ -132,10 +74,11 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     In train mode dropout makes every pass another one, and BatchNorm's statistics move. Each
     submodule gets its own flag back afterwards, since a user may have frozen a part on purpose.
     """
-    flags = [(module, module.training) for module in model.modules()]
+    inside = bare(model)
+    flags = [(module, module.training) for module in inside.modules()]
     try:
-        model.eval()
-        yield model
+        inside.eval()
+        yield inside
     finally:
         for module, training in flags:
             module.training = training
@@ -186,8 +129,10 @@ def _not_one_tensor(model: nn.Module, name: str, output: Any) -> ValueError:
 
 def forward(model: nn.Module, x: Tensor) -> Tensor:
     """Run the model; an input that it cannot take becomes a ``ValueError`` with the way on."""
+    inside = bare(model)
     try:
-        return model(x)
+        with _uncompiled(inside):
+            return inside(x)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -195,6 +140,16 @@ def forward(model: nn.Module, x: Tensor) -> Tensor:
             f"{type(model).__name__} cannot run on an input of shape {tuple(x.shape)}: {error} "
             "viz.prepare(model, image) makes an input of the size that the model was made for."
         ) from error
+
+
+def _uncompiled(model: nn.Module) -> AbstractContextManager[None]:
+    """Run modules that were compiled in place as they are written, so that their hooks are called.
+
+    Only then: torch's compiler takes seconds to import.
+    """
+    if any(m._compiled_call_impl is not None for m in model.modules()):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
@@ -245,43 +200,33 @@ def capture(
     return {name: out.detach() for name, out in pick(record, names).items()}
 
 
-def check_spatial(layer: str, output: Tensor) -> None:
-    """Refuse a layer output that has no rows and columns to show.
-
-    Raises:
-        ValueError: ``output`` is not (N, C, H, W), or its maps are 1 x 1.
-    """
-    if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
-        raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(output.shape)}: no rows and columns are left "
-            "to show. Choose a layer before the pooling or flattening that ends them."
-        )
-
-
-def output_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
+def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[str, tuple[int, ...]]:
     """Run the model once and return the output shape of every module that returns one tensor.
 
     Args:
         model: any module; on the meta device this costs no arithmetic.
         x: network input (N, C, H, W) on the model's device.
+        once: leave out modules that run more than once; ``capture`` refuses these.
 
     Returns:
         ``{dotted name: shape}``; of a module that runs more than once, its last run.
     """
     shapes: dict[str, tuple[int, ...]] = {}
+    runs: Counter[str] = Counter()
 
     def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            runs[name] += 1
             if isinstance(output, Tensor):
                 shapes[name] = tuple(output.shape)
 
         return hook
 
-    with torch.no_grad(), evaluating(model), ExitStack() as handles:
-        for name, module in model.named_modules():
+    with torch.no_grad(), evaluating(model) as inside, ExitStack() as handles:
+        for name, module in inside.named_modules():
             handles.callback(module.register_forward_hook(recorder(name)).remove)
-        forward(model, x)
-    return shapes
+        forward(inside, x)
+    return {name: shape for name, shape in shapes.items() if not once or runs[name] == 1}
 
 
 class _Reached(BaseException):

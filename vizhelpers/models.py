@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vizhelpers.errors import unknown
 from vizhelpers.gradients import logits
 from vizhelpers.images import load_image
-from vizhelpers.layers import HasTensor
+from vizhelpers.inputs import HasTensor, bare
 from vizhelpers.weights import (
     DATA,
     bundled_weights,
@@ -53,7 +53,7 @@ class Sample:
     """A photograph made ready for one model.
 
     Attributes:
-        x: network input, (1, 3, H, W) float32, on the model's device.
+        x: network input, (1, 3, H, W), on the model's device and of its dtype (float32 mostly).
         view: the crop that the network sees, (H, W, 3) uint8, to be laid under a map.
     """
 
@@ -126,7 +126,7 @@ def _with_card(model: nn.Module, name: str, source: str, *, trained: bool) -> nn
 
 def card(model: nn.Module) -> ModelCard | None:
     """Return the card that ``load_model`` put on a model, or None for a model of the user's own."""
-    found = getattr(model, _CARD, None)
+    found = getattr(bare(model), _CARD, None)
     return found if isinstance(found, ModelCard) else None
 
 
@@ -142,7 +142,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
             shown as they are.
 
     Returns:
-        A ``Sample``: ``x`` (1, 3, H, W) float32 on the model's device, and ``view``.
+        A ``Sample``: ``x`` (1, 3, H, W) as the model wants it, and ``view``.
 
     Raises:
         ImageError: the picture cannot be read.
@@ -165,8 +165,10 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
         got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"transform must return a tensor (3, H, W), this one returned {got}.")
     weight = next(model.parameters(), None)
-    device = weight.device if weight is not None and not weight.is_meta else None
-    return Sample(tensor.float().unsqueeze(0).to(device), _view(tensor.float(), transform))
+    x = tensor.float().unsqueeze(0)
+    if weight is not None and weight.is_floating_point():
+        x = x.to(dtype=weight.dtype, device=None if weight.is_meta else weight.device)
+    return Sample(x, _view(tensor.float(), transform))
 
 
 def _view(tensor: Tensor, transform: Transform) -> np.ndarray:
@@ -259,6 +261,51 @@ def _index_of_name(target: str, names: Sequence[str]) -> int:
     if not found:
         raise unknown("class", target, names, "Class names stand in the model's labels.")
     return found[0]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The class that is asked for, of one image or of several.
+
+    Attributes:
+        indices: a class index for each image.
+        name: what it is called in an axis.
+        names: what it is called for each image.
+    """
+
+    indices: Sequence[int]
+    name: str
+    names: Sequence[str]
+
+    def title(self, image: int) -> str:
+        """Return what stands above one image's picture."""
+        return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
+
+
+def targets_of(
+    model: nn.Module,
+    x: Tensor,
+    target: int | str | None,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Target:
+    """Return the class that is asked for, for each image; None is what each is predicted to be.
+
+    Args:
+        model: a classifier.
+        x: network input (N, C, H, W).
+        target: class index, class name, or None.
+        labels: class names, for a module of the user's own.
+
+    Raises:
+        ValueError: as ``class_index``.
+    """
+    if target is None:
+        indices = logits(model, x).argmax(dim=1).tolist()
+    else:
+        indices = [class_index(model, target, labels=labels)] * len(x)
+    names = [class_label(model, index, labels=labels) for index in indices]
+    return Target(indices, names[0] if len(set(names)) == 1 else "predicted", names)
 
 
 def _labels(model: nn.Module, labels: Sequence[str] | None) -> Sequence[str]:

@@ -28,6 +28,11 @@ def watching(report: Report) -> Iterator[None]:
         _report.reset(token)
 
 
+def watched() -> bool:
+    """Whether somebody watches the loops of this thread."""
+    return _report.get() is not None
+
+
 def steps(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Yield the items; before each, tell whoever is watching, and stop if asked to.
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vizhelpers.errors import unknown
+from vizhelpers.inputs import bare
 from vizhelpers.layers import output_shapes
 
 if TYPE_CHECKING:
@@ -86,12 +87,22 @@ def on_meta(model: nn.Module) -> nn.Module:
     The copy's parameters hold no memory; hooks and the ``load_model`` card are not copied along
     with any weight. The model itself is only read.
     """
+    model = bare(model)
     memo: dict[int, Any] = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         empty = torch.empty_like(tensor, device="meta", requires_grad=False)
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     return copy.deepcopy(model, memo)
+
+
+def _empty(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
+    return torch.empty(tuple(size), device="meta", dtype=dtype_of(model))
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return what the model computes in, so that a half-precision one takes its input."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def module_tree(
@@ -119,7 +130,8 @@ def module_tree(
     """
     if depth < 1:
         raise ValueError(f"depth={depth}: the tree needs at least one level.")
-    shapes = output_shapes(on_meta(model), torch.empty(tuple(input_size), device="meta"))
+    model = bare(model)
+    shapes = output_shapes(on_meta(model), _empty(model, input_size))
     total = sum(p.numel() for p in model.parameters())
     rows = []
     for name, module in model.named_modules():
@@ -223,19 +235,21 @@ def summary(
             raise unknown("torchinfo column", column, known)
     size = tuple(input_size)
     copy_ = on_meta(model)
-    output_shapes(
-        copy_, torch.empty(size, device="meta")
-    )  # refuses a size that the model cannot take, in plain words
-    found = torchinfo.summary(
-        copy_,
-        input_size=size,
-        depth=depth,
-        col_names=tuple(col_names),
-        col_width=col_width,
-        device="meta",
-        mode="eval",
-        verbose=0,
-    )
+    # Refuses a size that the model cannot take, in plain words.
+    output_shapes(copy_, _empty(model, size))
+    # torchinfo draws a random input, on the meta device too: the caller's random state is kept.
+    with torch.random.fork_rng(devices=[]):
+        found = torchinfo.summary(
+            copy_,
+            input_size=size,
+            depth=depth,
+            col_names=tuple(col_names),
+            col_width=col_width,
+            dtypes=[dtype_of(model)],
+            device="meta",
+            mode="eval",
+            verbose=0,
+        )
     return ModelSummary(
         size,
         found.total_params,

@@ -10,9 +10,9 @@ from torch import nn
 
 from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.images import load_image, sample_images
-from vizhelpers.layers import output_shapes
+from vizhelpers.maps import map_shapes
 from vizhelpers.models import Sample, card, class_index, predict, prepare
-from vizhelpers.structure import on_meta
+from vizhelpers.structure import dtype_of, on_meta
 from vizhelpers.view.charts import Bars
 
 YOURS = "your photograph"
@@ -101,7 +101,7 @@ def prediction_bars(model: nn.Module, sample: Sample, asked: int) -> Bars:
 
 
 def channel_counts(model: nn.Module, size: tuple[int, ...] = (1, 3, 224, 224)) -> dict[str, int]:
-    """Return ``{layer: channels}`` of every layer that puts out (N, C, H, W)."""
+    """Return ``{layer: channels}`` of every layer with maps."""
     return {name: shape[1] for name, shape in _map_shapes(model, size).items()}
 
 
@@ -124,7 +124,4 @@ def main_layers(model: nn.Module, size: tuple[int, ...], count: int = 8) -> list
 
 
 def _map_shapes(model: nn.Module, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    shapes = output_shapes(on_meta(model), torch.empty(size, device="meta"))
-    return {
-        name: shapes[name] for name, _ in model.named_modules() if len(shapes.get(name, ())) == 4
-    }
+    return map_shapes(on_meta(model), torch.empty(size, device="meta", dtype=dtype_of(model)))

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from vizhelpers.activmax import activation_maximization
-from vizhelpers.cam import CAM_METHODS, cams_by_layer
+from vizhelpers.cam import cams_by_layer
+from vizhelpers.cam_methods import CAM_METHODS
 from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
     Photographs,
@@ -26,7 +27,7 @@ from vizhelpers.kernels import convolution, kernels
 from vizhelpers.layers import get_layer, layer_names, private_copy
 from vizhelpers.models import class_index, class_label
 from vizhelpers.progress import steps as watched
-from vizhelpers.saliency import METHODS, saliency
+from vizhelpers.saliency import ONE_PASS, saliency
 from vizhelpers.stack import ImageStack
 from vizhelpers.structure import ModelSummary, module_tree, summary
 from vizhelpers.view.charts import Bars, Curve
@@ -338,9 +339,9 @@ def explore_saliency(
     own = private_copy(model)
     photographs = Photographs(own, image, transform)
     extra = [] if target is None else [class_index(own, target)]
-    if method not in METHODS:
-        raise unknown("saliency method", method, METHODS)
-    methods = [m for m in METHODS if m != "guided" or _has_relu(own)]
+    if method not in ONE_PASS:
+        raise unknown("saliency method of this panel", method, ONE_PASS)
+    methods = [m for m in ONE_PASS if m != "guided" or _has_relu(own)]
 
     def compute(photograph: str, other: str) -> Scene:
         sample = photographs.sample(photograph)

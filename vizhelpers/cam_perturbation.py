@@ -1,0 +1,112 @@
+"""Score-CAM and Ablation-CAM: pytorch-grad-cam's own, on a copy of the model.
+
+They change the input, or the layer, once for every channel, and watch the logit. That takes seconds
+for one map. pytorch-grad-cam replaces a layer on the way, and leaves it replaced where it is
+interrupted: so it gets a copy, and never the model itself.
+"""
+
+import contextlib
+import copy
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vizhelpers.inputs import bare
+from vizhelpers.progress import steps, watched
+
+_BATCH = {"scorecam": 16, "ablationcam": 32}  # pytorch-grad-cam's own
+
+
+def perturbation_cam(
+    model: nn.Module, x: Tensor, layer: str, maps: Tensor, target: int, method: str
+) -> np.ndarray:
+    """Return one map by Score-CAM (Wang et al. 2020) or Ablation-CAM (Desai and Ramaswamy 2020).
+
+    Outside a panel, pytorch-grad-cam shows its own progress bar; in one, the panel's serves, and
+    stops the work.
+
+    Args:
+        model: a classifier.
+        x: one image (1, C, H, W).
+        layer: dotted module path.
+        maps: what the layer puts out for it, (1, channels, h, w).
+        target: class index.
+        method: "scorecam" or "ablationcam".
+
+    Returns:
+        The map (h, w) float32, nowhere negative.
+    """
+    # Here and not at the top: pytorch-grad-cam takes seconds to import.
+    from pytorch_grad_cam import AblationCAM, ScoreCAM
+    from pytorch_grad_cam.ablation_layer import AblationLayer
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    passes = math.ceil(maps.shape[1] / _BATCH[method]) + (method == "ablationcam")
+    own = _Counted(_clean_copy(model), passes)
+    at = [own.model.get_submodule(layer)]
+    if method == "scorecam":
+        engine = ScoreCAM(own, at)
+    else:  # its default layer is one object for all calls, and keeps the last one's activations
+        engine = AblationCAM(own, at, ablation_layer=AblationLayer(), batch_size=_BATCH[method])
+    engine.activations_and_grads.release()  # its hooks would keep every pass
+    with torch.no_grad(), _without_second_bar():
+        found = engine.get_cam_image(
+            x.float(), at[0], [ClassifierOutputTarget(target)], maps.float().cpu().numpy(), None
+        )
+    return np.maximum(found[0], 0).astype(np.float32)
+
+
+def _clean_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in float32 and eval mode, with no in-place operation behind a layer.
+
+    pytorch-grad-cam keeps a reference to the layer's output, which an in-place ReLU would rewrite.
+    """
+    own = copy.deepcopy(bare(model)).float().eval().requires_grad_(False)
+    for module in own.modules():
+        if getattr(module, "inplace", False) is True:
+            setattr(module, "inplace", False)  # noqa: B010 (nn.Module has no such attribute)
+    return own
+
+
+class _Counted(nn.Module):
+    """A model that tells whoever watches how many of its forward passes are done."""
+
+    def __init__(self, model: nn.Module, passes: int) -> None:
+        super().__init__()
+        self.model = model
+        self._ticks: Iterator[Any] = steps(range(passes), "pass")
+
+    def forward(self, x: Tensor) -> Tensor:
+        next(self._ticks, None)  # raises Cancelled where the watcher wants no more
+        return self.model(x)
+
+
+@contextlib.contextmanager
+def _without_second_bar() -> Iterator[None]:
+    """Keep pytorch-grad-cam's bar off the screen where a panel shows its own."""
+    if not watched():
+        yield
+        return
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def each_map(
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    maps: Tensor,
+    targets: Sequence[int],
+    method: str,
+) -> Tensor:
+    """Return a map (N, h, w) for N images, each for its own class, one after the other."""
+    found = [
+        perturbation_cam(model, x[n : n + 1], layer, maps[n : n + 1], target, method)
+        for n, target in enumerate(targets)
+    ]
+    return torch.from_numpy(np.stack(found))

@@ -1,0 +1,116 @@
+"""A layer's output as maps (N, C, h, w), whichever order the network keeps its axes in."""
+
+import torch
+from torch import Tensor, nn
+
+from vizhelpers.inputs import bare
+from vizhelpers.layers import output_shapes
+
+_MOST_EXTRA_TOKENS = 8  # class, distillation and register tokens stand before the patches'
+
+
+def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
+    """Return a layer's output, or a gradient of its shape, as maps with the channels second.
+
+    Convolutions put out (N, C, h, w) already. Vision transformers (Dosovitskiy et al. 2020) put
+    out tokens (N, L, C), one for each patch of the image, after a class token that belongs to no
+    place and is left out. Swin (Liu et al. 2021) and the inside of ConvNeXt blocks keep the
+    channels last, (N, h, w, C).
+
+    Args:
+        model: the network, whose first patches tell how tokens lie on the image.
+        layer: dotted module path, for the error text.
+        output: what the layer put out.
+        x: the network input (N, C, H, W) that led to it.
+
+    Returns:
+        A view (N, C, h, w).
+
+    Raises:
+        ValueError: no rows and columns are left, or it cannot be told which axes they are.
+    """
+    if _both_ways(model, output, x):
+        raise ValueError(
+            f"Layer {layer!r} puts out shape {tuple(output.shape)}: that can be read as "
+            "(N, C, h, w) and as (N, h, w, C), and this network uses both orders. An input of "
+            "another size makes it plain; viz.capture returns the output as it is."
+        )
+    maps = _arranged(model, output, x)
+    if maps is None or maps.shape[2] * maps.shape[3] == 1:
+        raise ValueError(
+            f"Layer {layer!r} puts out shape {tuple(output.shape)}: no rows and columns are left "
+            "to show. Choose a layer before the pooling or flattening that ends them. (viz.capture "
+            "returns the output as it is.)"
+        )
+    return maps
+
+
+def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
+    """Return ``{layer: (N, C, h, w)}`` of every layer that has maps and runs once.
+
+    Args:
+        model: any module; on the meta device this costs no arithmetic.
+        x: network input (N, C, H, W) on the model's device.
+    """
+    found = {}
+    shapes = output_shapes(model, x, once=True)
+    for name, _ in bare(model).named_modules():
+        if name in shapes:
+            maps = _arranged(model, torch.empty(shapes[name], device="meta"), x)
+            if maps is not None:
+                found[name] = tuple(maps.shape)
+    return found
+
+
+def _arranged(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
+    if len(output) != len(x) or 0 in output.shape or _both_ways(model, output, x):
+        return None  # of another length: windows of an attention, not images
+    if output.ndim == 3:
+        return _tokens_on_grid(model, output, x)
+    if output.ndim != 4:
+        return None
+    return output.permute(0, 3, 1, 2) if _could_be_last(model, output, x) else output
+
+
+def _could_be_last(model: nn.Module, output: Tensor, x: Tensor) -> bool:
+    """Whether the middle axes have the image's proportions, in a network that may mean it so."""
+    return _like_image(output.shape[1], output.shape[2], x) and _has_layer_norm(model)
+
+
+def _both_ways(model: nn.Module, output: Tensor, x: Tensor) -> bool:
+    if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
+        return False
+    return _like_image(output.shape[2], output.shape[3], x) and _could_be_last(model, output, x)
+
+
+def _tokens_on_grid(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
+    patch = _patch_size(model)
+    if patch is None:
+        return None
+    rows, columns = x.shape[2] // patch[0], x.shape[3] // patch[1]
+    extra = output.shape[1] - rows * columns
+    if not 0 <= extra <= _MOST_EXTRA_TOKENS:
+        return None
+    return output[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def _patch_size(model: nn.Module) -> tuple[int, int] | None:
+    """Return (height, width) of the patches that the first such convolution cuts the image into."""
+    for module in bare(model).modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride != (1, 1):
+            return module.stride[0], module.stride[1]
+    return None
+
+
+def _has_layer_norm(model: nn.Module) -> bool:
+    """Whether the network normalises over a last axis: then channels may be there."""
+    return any(
+        isinstance(m, nn.LayerNorm) and len(m.normalized_shape) == 1 for m in bare(model).modules()
+    )
+
+
+def _like_image(rows: int, columns: int, x: Tensor) -> bool:
+    """Whether two axes have the proportions of the image, up to one cell of rounding."""
+    height, width = x.shape[2:]
+    fits = rows <= height and columns <= width
+    return fits and abs(rows * width - columns * height) <= max(height, width)
