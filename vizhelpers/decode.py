@@ -1,17 +1,39 @@
 """Bytes, arrays and uploads to upright RGB pictures; what is broken gets a clear error."""
 
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vizhelpers.errors import ImageError
 
 SMALLEST_SIDE = 8  # pixels
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"heif"}
+_MOST_SCANS = 100  # encoders write about ten
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Beginnings of what is found under a picture's name, and what to do with it.
+_NOT_PICTURES = (
+    (rb"version https://git-lfs", "the pointer of git-LFS to it; `git lfs pull` fetches the file"),
+    (rb"%PDF", "a PDF; save the page as PNG"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing; save it as PNG"),
+    (rb"<(svg|(\?xml|!--|!DOCTYPE svg).*<svg)", "an SVG drawing; save it as PNG"),
+    (rb"<", "a web page; the download gave a page (of an error, or a login) under its name"),
+    (rb"[{\[]", "JSON text; the download gave an answer in words under its name"),
+    (rb"PK\x03\x04|\x1f\x8b", "an archive; unpack it first"),
+    (rb".{4}ftyp(isom|iso2|mp4.|avc1|qt  |M4V )", "a film; save one of its frames as PNG"),
+)
 
 
 def from_upload(value: Any) -> Image.Image:
@@ -30,8 +52,22 @@ def from_upload(value: Any) -> Image.Image:
             "Use FileUpload(multiple=False), or pass one entry of its value. "
             "A nested list of numbers becomes a picture with np.asarray."
         )
-    name = entries[0].get("name") or entries[0].get("metadata", {}).get("name", "the upload")
-    return from_bytes(bytes(entries[0]["content"]), name)
+    metadata = entries[0].get("metadata")
+    inner = metadata.get("name") if isinstance(metadata, Mapping) else None
+    name = str(entries[0].get("name") or inner or "the upload")
+    return from_bytes(as_bytes(entries[0]["content"], name), name)
+
+
+def as_bytes(content: Any, name: str) -> bytes:
+    """Copy bytes, a bytearray or a memoryview; anything else is no file's content."""
+    try:
+        # Not simply bytes(content): of a number that makes as many zeros.
+        return b"".join([content])
+    except (TypeError, ValueError) as error:
+        raise ImageError(
+            f"The content of {name!r} must be the bytes of a file, got a "
+            f"{type(content).__name__}: {error}."
+        ) from error
 
 
 def from_bytes(data: bytes, name: str) -> Image.Image:
@@ -44,12 +80,17 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
             "Export it as JPEG: in Photos, Share > Options > Most Compatible, or set "
             "Settings > Camera > Formats > Most Compatible."
         )
+    for beginning, words in _NOT_PICTURES:
+        if re.match(beginning, data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n"), re.DOTALL):
+            raise ImageError(f"{name!r} is not an image but {words}.")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             # Pillow only warns of a picture between its limit and twice its limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)
             image = Image.open(io.BytesIO(data))
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(data)
             image.load()
             return image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -60,10 +101,41 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name!r} is not an image that Pillow knows; it begins with {data[:12]!r}. "
-            "Save it as JPEG or PNG. (A web page saved under a picture's name begins with '<'.)"
+            "Save it as JPEG or PNG."
         ) from error
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         raise ImageError(f"{name!r} is damaged or truncated: {error}. Fetch it again.") from error
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG that is drawn over and over: 300 kB of scans keep libjpeg busy for minutes."""
+    at = scans = 0
+    marker = re.compile(rb"\xff[\x01-\xcf\xd9-\xfe]")  # no stuffed byte, no restart, no start
+    while found := marker.search(data, at):
+        kind = data[found.start() + 1]
+        scans += kind == 0xDA
+        if kind == 0xD9 or scans > _MOST_SCANS:
+            break
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    if scans > _MOST_SCANS:
+        raise ValueError(f"it is drawn in more than {_MOST_SCANS} passes, which no camera does")
+
+
+def as_array(source: Any) -> np.ndarray:
+    """Return an array, a tensor, or whatever offers ``__array__``, as an array of numbers."""
+    try:
+        if hasattr(source, "detach"):  # a torch tensor, told by its method: no torch in this room
+            source = source.detach().cpu()
+            source = source.float() if source.is_floating_point() else source
+        array = np.asarray(source)
+    except Exception as error:  # __array__ is anybody's code
+        raise ImageError(
+            f"The {type(source).__name__} does not become an array: {error}. "
+            "Pass np.asarray(...) of its numbers."
+        ) from error
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        raise ImageError("The array holds masked values. array.filled(0) puts a number there.")
+    return array
 
 
 def from_array(array: np.ndarray) -> Image.Image:
@@ -101,27 +173,64 @@ def _as_uint8(array: np.ndarray) -> np.ndarray:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Turn as EXIF says, lay transparency on white, convert to RGB, refuse what is too small."""
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            image = _deep_grey_to_8_bit(image)
-        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            paper = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(paper, image)
-        image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"The picture is damaged: {error}. Fetch or save it again.") from error
     if min(image.size) < SMALLEST_SIDE:
         raise ImageError(
             f"The picture is {image.width} x {image.height} pixels; with a side under "
             f"{SMALLEST_SIDE} there is nothing to see in it."
         )
-    return image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF, of palettes
+            return _upright_rgb(image)
+    except ImageError:
+        raise
+    except Exception as error:  # an image that was only opened is decoded here, see from_bytes
+        raise ImageError(f"The picture is damaged: {error}. Fetch or save it again.") from error
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    image = image if turn is None else image.transpose(turn)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _deep_grey_to_8_bit(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    rgb = image.convert("RGB")
+    rgb.info = {}  # else the orientation would be obeyed again
+    return rgb
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Return EXIF's orientation; damaged EXIF says nothing, but the picture may be whole."""
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Map 16-bit (or deeper) grey to 0..255; PIL's own conversion clips it to white."""
-    values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    """Map grey of more than 8 bits to 0..255; PIL's own conversion clips it to white.
+
+    Where the mode or the format says how deep it is, that decides. Else the maximum does: floats
+    reach to 1, 255 or 65535, integers to 255 or 65535.
+    """
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError("The picture holds NaN or infinite values; there is nothing to show.")
+    low, high = float(values.min()), float(values.max())
+    tops = [1.0, 255.0, 65535.0] if image.mode == "F" else [255.0, 65535.0]
+    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
+        tops = [65535.0]
+    top = next((top for top in tops if high <= top * (1 + 1e-3)), None)
+    if top is None or low < (-1e-3 * top if image.mode == "F" else 0):
+        raise ImageError(
+            f"The picture has values {low:.4g}..{high:.4g}; expected 0..1, 0..255 or 0..65535. "
+            "Scale it first, and pass it as an array of floats 0..1."
+        )
     return Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))

@@ -5,17 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from vizhelpers.decode import SMALLEST_SIDE, from_array, from_bytes, from_upload, upright_rgb
+from vizhelpers.decode import (
+    SMALLEST_SIDE,
+    as_array,
+    as_bytes,
+    from_array,
+    from_bytes,
+    from_upload,
+    upright_rgb,
+)
 from vizhelpers.errors import ImageError, nearest
 
 _PHOTOGRAPHS = files("vizhelpers") / "data" / "photographs"
 _COMPOSITE = "cat_coffee"
+_SMALLEST, _LARGEST = 2 * SMALLEST_SIDE, 8192  # pixels, of a composite's side
+_LARGEST_FILE = 1_000_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,13 @@ def composite(left: Any, right: Any, *, size: int = 256, centre: float = 0.4) ->
 
     Raises:
         ImageError: a photograph cannot be read.
-        ValueError: ``size`` is odd or not positive, or ``centre`` not between 0 and 1.
+        ValueError: ``size`` is odd, under 16 or over 8192, or ``centre`` not between 0 and 1.
     """
-    if size < 2 * SMALLEST_SIDE or size % 2 or not 0 <= centre <= 1:
+    numbers = isinstance(size, Integral) and isinstance(centre, Real)
+    if not numbers or size % 2 or not (_SMALLEST <= size <= _LARGEST and 0 <= centre <= 1):
         raise ValueError(
-            f"size={size}, centre={centre}: size must be even and at least "
-            f"{2 * SMALLEST_SIDE}, centre between 0 and 1."
+            f"size={size!r}, centre={centre!r}: size must be even and between {_SMALLEST} and "
+            f"{_LARGEST}, centre between 0 and 1."
         )
     picture = Image.new("RGB", (size, size))
     for offset, source in ((0, left), (size // 2, right)):
@@ -122,15 +133,16 @@ def load_image(source: Any) -> Image.Image:
     Args:
         source: a bundled name (``sample_images()`` lists them, and ``"cat_coffee"``), a path,
             the bytes of an image file, a PIL image, an array, or the value of an ipywidgets
-            ``FileUpload`` (7 or 8). Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8
-            0..255, or floating point 0..1. Transparency is laid on white.
+            ``FileUpload`` (7 or 8). Arrays and tensors are (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4): uint8 0..255, or floating point 0..1. Transparency is laid on white, of a
+            film the first picture is taken, and 16 bits become 8.
 
     Returns:
         An RGB image, turned as its EXIF orientation says.
 
     Raises:
         ImageError: nothing there, not an image, truncated, a decompression bomb, HEIC, NaN, wrong
-            shape or range, or a side under 8 pixels. The text says what to do.
+            shape or range, masked values, or a side under 8 pixels. The text says what to do.
 
     Example:
         >>> load_image("cat").mode
@@ -141,13 +153,13 @@ def load_image(source: Any) -> Image.Image:
     if isinstance(source, Image.Image):
         image = source
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        image = from_bytes(bytes(source), "the given bytes")
+        image = from_bytes(as_bytes(source, "the given bytes"), "the given bytes")
     elif isinstance(source, (str, Path)):
         image = _from_name_or_path(source)
     elif isinstance(source, (Mapping, tuple, list)):
         image = from_upload(source)
     elif hasattr(source, "__array__"):
-        image = from_array(np.asarray(source))
+        image = from_array(as_array(source))
     else:
         raise ImageError(
             f"load_image cannot read a {type(source).__name__}. It takes a bundled name, a path, "
@@ -161,18 +173,42 @@ def _from_name_or_path(source: str | Path) -> Image.Image:
         return composite("cat", "coffee").image
     if isinstance(source, str) and source in _table():
         return from_bytes((_PHOTOGRAPHS / _table()[source]["file"]).read_bytes(), source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise ImageError(f"{str(source)!r} is a folder. Give the path of one picture in it.")
-    if not path.is_file():
-        raise _nothing_there(str(source))
-    return from_bytes(path.read_bytes(), str(source))
+    name = _short(str(source))
+    try:
+        path = Path(source).expanduser()
+        folder, there = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
+        raise _nothing_there(name) from None
+    if not str(source).strip():
+        raise ImageError("The path is empty. Give the path of a picture, or a bundled name.")
+    if folder:
+        raise ImageError(f"{name!r} is a folder. Give the path of one picture in it.")
+    if not there:
+        raise _nothing_there(name)
+    return from_bytes(_content(path, name), name)
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ImageError(f"{name!r} has over {_LARGEST_FILE:,} bytes: too many for a picture.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{name!r} cannot be read: {error.strerror}. Are you allowed to read it?"
+        ) from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}…"
 
 
 def _nothing_there(source: str) -> ImageError:
     names = [*_table(), _COMPOSITE]
     near = nearest(source, names)
     hint = f"Did you mean {near[0]!r}? " if near else ""
+    if "://" in source:
+        hint = "Nothing is fetched from the web: save the picture to a file first. "
     return ImageError(
         f"{source!r} is neither a file nor a bundled photograph. {hint}"
         f"Bundled: {', '.join(names)}. A path is looked up from the notebook's own folder."
