@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import vizhelpers as viz
+from vizhelpers.view.colour import NO_NUMBER
 from vizhelpers.view.static import to_png
 
 
@@ -178,6 +179,63 @@ def test_a_value_that_is_not_finite_spoils_no_scale(tmp_path: Path) -> None:
     assert stack.limits() == [(0.0, 4.0)] * 2
     page = stack.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     json.loads(re.search(r'id="page">(.*?)</script>', page).group(1), parse_constant=pytest.fail)
+
+
+def gaps(**more: object) -> viz.ImageStack:
+    """Four frames: whole, with one NaN, with NaN and infinite values, without any number."""
+    frames = np.ones((4, 2, 3), dtype=np.float32)
+    frames[1, 0, 0] = np.nan
+    frames[2, 0] = np.nan, np.inf, -np.inf
+    frames[3] = np.nan
+    return viz.ImageStack(frames, {"channel": range(4)}, **more)
+
+
+SAID = ["", " · 1 NaN", " · 1 NaN · 2 infinite", " · no numbers"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_title_of_a_frame_says_what_of_it_is_no_number() -> None:
+    figure = gaps(name="maps").plot()
+    for i, words in enumerate(SAID):
+        assert f"{i}{words}" in [" ".join(text.split()) for text in texts(figure)]
+    assert "maps · brown: no number" in texts(figure)
+    assert gaps().long_titles() == [f"channel {i}{words}" for i, words in enumerate(SAID)]
+    assert gaps().figure_titles() == [f"{i}{words}" for i, words in enumerate(SAID)]
+    assert gaps().titles == ["0", "1", "2", "3"], "a stack's own titles are the caller's"
+
+
+def test_a_title_keeps_to_its_frame_through_select() -> None:
+    assert gaps().select(channel=[2]).long_titles() == ["channel 2 · 1 NaN · 2 infinite"]
+    whole = gaps().select(channel=0)
+    assert whole.long_titles() == ["channel 0"]
+    assert not any("no number" in text for text in texts(whole.plot()))
+
+
+def test_where_tiles_are_too_small_for_titles_the_figures_name_says_it() -> None:
+    frames = np.zeros((900, 2, 2), dtype=np.float32)
+    frames[7] = np.nan
+    figure = viz.ImageStack(frames, {"i": range(900)}, name="many").plot(limit=900)
+    assert texts(figure) == ["many · brown: no number"]
+
+
+@pytest.mark.parametrize("blend", [1.0, 0.5])
+def test_what_is_no_number_is_drawn_in_a_colour_of_its_own(blend: float) -> None:
+    base = np.full((4, 6, 3), 201, dtype=np.uint8)
+    lost = np.array(NO_NUMBER) if blend == 1 else (np.array(NO_NUMBER) + 201.0) / 2
+    drawn = gaps(base=base).colours(3, blend)
+    np.testing.assert_allclose(drawn, np.broadcast_to(lost, drawn.shape), atol=0.51)
+    drawn = gaps(base=base).colours(0, blend).astype(float)
+    assert np.abs(drawn - lost).sum(axis=-1).min() > 60
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_saved_page_says_so_too(tmp_path: Path) -> None:
+    page = gaps().save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="page">(.*?)</script>', page).group(1))
+    (scene,) = data["scenes"]
+    assert scene["gaps"] == [False, True, True, True]
+    assert scene["titles"] == [f"channel {i}{words}" for i, words in enumerate(SAID)]
+    assert "Brown: no number." in scene["note"]
 
 
 def test_long_titles_name_the_axes_that_vary() -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vizhelpers.view.charts import Bars, Curve
-from vizhelpers.view.colour import COLOUR_MAPS, colourise, overlay, table
+from vizhelpers.view.colour import COLOUR_MAPS, NO_NUMBER, colourise, overlay, stretch, table
 from vizhelpers.view.static import Bar, montage, side_by_side, to_png
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 255)
@@ -100,6 +100,75 @@ def test_sequential_colours_grow_lighter_step_by_step() -> None:
     light = table("sequential") @ np.array([0.2126, 0.7152, 0.0722])
     assert np.all(np.diff(light) > -0.5)
     assert light[-1] - light[0] > 150
+
+
+# How colours look to readers who lack one kind of cone (Machado, Oliveira and Fernandes 2009,
+# severity 1), in linear RGB.
+EYES = {
+    "all three": np.eye(3),
+    "no long-wave cones": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no middle-wave cones": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no short-wave cones": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def cielab(rgb: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    share = np.asarray(rgb) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.asarray(eye).T, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = seen @ np.array(to_xyz).T / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def nearest_colour(rgb: tuple[int, int, int], eye: np.ndarray) -> float:
+    """Return how far a colour is from all that it may lie beside, in CIELAB."""
+    pages = [[255, 255, 255], [17, 17, 17], [30, 30, 30], [0, 0, 0]]
+    others = np.concatenate([*map(table, COLOUR_MAPS), pages])
+    return float(np.linalg.norm(cielab(others, eye) - cielab(rgb, eye), axis=1).min())
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_every_reader_tells_what_is_no_number_from_each_colour_of_each_scale(eye: str) -> None:
+    assert nearest_colour(NO_NUMBER, EYES[eye]) > 20  # 2.3 is just noticeable
+
+
+def test_magenta_and_grey_would_fail_that_test() -> None:
+    for colour in ((255, 0, 255), (128, 128, 128), (0, 0, 0)):
+        assert min(nearest_colour(colour, eye) for eye in EYES.values()) < 5
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", COLOUR_MAPS)
+@pytest.mark.parametrize("low", [0.0, 1.0])
+def test_what_is_no_number_has_a_colour_of_its_own(scale: str, low: float) -> None:
+    row = np.array([[np.nan, np.inf, -np.inf, 0.5]], dtype=np.float32)
+    colours = colourise(row, scale, low, 1.0)[0].tolist()
+    assert colours[:3] == [list(NO_NUMBER)] * 3
+    assert colours[3] != list(NO_NUMBER)
+
+
+@pytest.mark.filterwarnings("error")
+def test_stretched_a_gap_spreads_as_far_as_it_would_count_and_no_further() -> None:
+    frame = np.array([[1, np.inf, 3, 4]], dtype=np.float32)
+    large = stretch(frame, (1, 8))[0]
+    np.testing.assert_array_equal(np.isnan(large), [False, True, True, True, True, False, False,
+                                                    False])  # fmt: skip
+    np.testing.assert_allclose(large[[0, 5, 6, 7]], [1, 3.25, 3.75, 4])
 
 
 def test_overlay_mixes_by_its_share() -> None:

@@ -30,7 +30,7 @@ def packed(frames: list[np.ndarray], **more: Any) -> Payload:
     given = {
         "axes": {"channel": range(len(frames))},
         "titles": [f"channel {i}" for i in range(len(frames))],
-        "limits": [(-1.0, 1.0)] * len(frames),
+        "limits": [(-5000.0, 5000.0)] * len(frames),
         "scale": "sequential",
         "scale_group": "all",
         **more,
@@ -41,12 +41,21 @@ def packed(frames: list[np.ndarray], **more: Any) -> Payload:
 def read_back(payload: Payload) -> list[np.ndarray]:
     """Return the frames as the browser reads them."""
     levels = np.frombuffer(payload["data"], dtype=np.uint8).astype(np.float64)
+    last = 255
+    if "fine" in payload:
+        levels = 256 * levels + np.frombuffer(payload["fine"], dtype=np.uint8)
+        last = 65535
     frames, at = [], 0
-    for (height, width), low, high in zip(
-        payload["sizes"], payload["lo"], payload["hi"], strict=True
+    gaps = payload.get("gaps", [False] * len(payload["lo"]))
+    for (height, width), low, high, gap in zip(
+        payload["sizes"], payload["lo"], payload["hi"], gaps, strict=True
     ):
         frame = levels[at : at + height * width].reshape(height, width)
-        frames.append(low + frame / 255 * (high - low))
+        top = last - 3 if gap else last
+        values = low + frame / top * (high - low)
+        for i, special in enumerate((-np.inf, np.inf, np.nan)):
+            values[frame == top + 1 + i] = special
+        frames.append(values)
         at += height * width
     assert at == len(levels), "there are bytes that belong to no frame"
     return frames
@@ -71,22 +80,54 @@ def test_a_weak_channel_beside_a_strong_one_is_read_back_within_half_a_level_of_
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_counts_as_the_lowest_and_leaves_the_others_alone(bad: float) -> None:
+def test_what_is_not_finite_is_read_back_as_it_is_and_leaves_the_others_alone(
+    bad: float, clip: bool
+) -> None:
     frame = noise(5, 5)
-    spoilt = frame.copy()
-    spoilt[2, 3] = bad
-    frame[2, 3] = frame.min()
-    levels, low, high = quantise(spoilt)
-    assert (low, high) == (frame.min(), frame.max())
-    np.testing.assert_array_equal(levels, quantise(frame)[0])
+    frame[2, 3] = bad
+    payload = packed([frame, noise(5, 5)], limits=[(-0.1, 0.1) if clip else (-9, 9)] * 2)
+    assert ("fine" in payload, payload["gaps"]) == (clip, [True, False])
+    assert "no number" in payload["note"]
+    finite = frame[np.isfinite(frame)]
+    assert (payload["lo"][0], payload["hi"][0]) == (finite.min(), finite.max())
+    found = read_back(payload)[0]
+    np.testing.assert_array_equal(found[~np.isfinite(frame)], [bad])
+    np.testing.assert_allclose(found, frame, atol=0.51 * np.ptp(finite) / 252)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_frame_without_a_finite_number_is_flat() -> None:
-    levels, low, high = quantise(np.full((2, 2), np.nan, dtype=np.float32))
-    assert (low, high) == (0.0, 0.0)
-    assert not levels.any()
+def test_a_frame_without_a_finite_number_has_none_in_the_browser() -> None:
+    payload = packed([np.full((2, 2), np.nan, dtype=np.float32)])
+    assert (payload["lo"], payload["hi"]) == ([0.0], [0.0])
+    assert np.isnan(read_back(payload)[0]).all()
+
+
+def test_where_all_is_finite_and_nothing_clipped_nothing_more_is_sent() -> None:
+    payload = packed([noise(5, 5)])
+    assert not {"fine", "gaps"} & set(payload) and payload["note"] == ""
+    assert payload["data"] == quantise(noise(5, 5))[0].tobytes()
+
+
+def test_a_clipped_scale_keeps_its_256_colours_and_the_true_values_above_it() -> None:
+    frame = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    frame[0, 0] = 100.0
+    payload = packed([frame], limits=[(0.0, 1.0)])
+    (found,) = read_back(payload)
+    assert found[0, 0] == 100.0
+    np.testing.assert_allclose(found, frame, atol=0.51 * 100 / 65535)
+    assert len({round(value * 255) for value in found.ravel()[1:]}) == 255
+    coarse = quantise(frame)[0].ravel()[1:]
+    assert len(set(coarse.tolist())) < 5, "one byte would have been enough"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_mean_over_a_gap_is_a_gap() -> None:
+    frame = np.ones((4, 4), dtype=np.float32)
+    frame[0, 0], frame[3, 2], frame[3, 3] = np.nan, np.inf, -np.inf
+    payload = packed([frame], largest=4)
+    np.testing.assert_array_equal(read_back(payload)[0], [[np.nan, 1], [1, np.nan]])
 
 
 @pytest.mark.filterwarnings("error")
@@ -255,7 +296,19 @@ def flat(scale: str) -> viz.ImageStack:
     return maps(frames, scale=scale, scale_group="frame")
 
 
+def spoilt(**more: Any) -> viz.ImageStack:
+    frames = MAPS.copy()
+    frames[0, 1, 2], frames[1, 3, 0], frames[2, 6, 4] = np.nan, np.inf, -np.inf
+    frames[3] = np.nan
+    return maps(frames, **more)
+
+
 SCENES = {
+    "with gaps, sequential": [spoilt()],
+    "with gaps, diverging": [spoilt(scale="diverging")],
+    "with gaps, clipped": [spoilt(vmax=1.0)],
+    "with gaps, a scale for each": [spoilt(scale_group="frame")],
+    "clipped to a hundredth": [maps(np.abs(MAPS), vmax=0.3)],
     "sequential": [maps()],
     "sequential, all above zero": [maps(np.abs(MAPS) + 1)],
     "sequential, all below zero": [maps(-np.abs(MAPS) - 1)],

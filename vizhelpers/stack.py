@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vizhelpers.errors import unknown
-from vizhelpers.view.colour import colourise, overlay
+from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, overlay, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,19 +87,33 @@ class ImageStack:
         return [" · ".join(parts) for parts in titles]
 
     def long_titles(self) -> list[str]:
-        """Return the titles; where they are made of labels alone, with the axes' names as well."""
+        """Return the titles; where they are made of labels alone, with the axes' names as well.
+
+        Each also says what of its frame is no number.
+        """
+        return [t + gaps for t, gaps in zip(self._long_titles(), self._gaps, strict=True)]
+
+    def _long_titles(self) -> list[str]:
         if list(self.titles) != self._default_titles():
             return list(self.titles)
         varying = {n: row for n, row in self.axes.items() if len(row) > 1} or self.axes
         combinations = product(*([_named(n, label) for label in row] for n, row in varying.items()))
         return [" · ".join(parts) for parts in combinations]
 
+    @cached_property
+    def _gaps(self) -> list[str]:
+        """What each frame's title says of the places that are no numbers."""
+        if self.scale == "rgb" or np.isfinite(self.frames).all():
+            return [""] * len(self)
+        return [_gaps_of(frame) for frame in self.frames]
+
     def _figure_name(self, shown: int) -> str:
         labels = [_named(axis, row[0]) for axis, row in self.axes.items() if len(row) == 1]
         fixed = [label for label in labels if label not in self.name]
         parts = [self.name, *(fixed if len(self) > 1 else [])]
         left_out = "" if shown == len(self) else f" ({shown} of {len(self)})"
-        return " · ".join(part for part in parts if part) + left_out
+        gaps = f" · {NO_NUMBER_NAME}: no number" if any(self._gaps[:shown]) else ""
+        return " · ".join(part for part in parts if part) + left_out + gaps
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -213,10 +227,9 @@ class ImageStack:
             return frame
         if blend >= 1 or self.base is None:
             return colourise(frame, self.scale, *self._all_limits[index])
-        height, width = self.base.shape[:2]
         # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
-        large = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-        colours = colourise(np.asarray(large), self.scale, *self._all_limits[index])
+        large = stretch(frame, self.base.shape[:2])
+        colours = colourise(large, self.scale, *self._all_limits[index])
         return overlay(self.base, colours, blend)
 
     def plot(
@@ -274,13 +287,15 @@ class ImageStack:
         return [self.base, *large]
 
     def figure_titles(self) -> list[str]:
-        """Return the titles, each with its own range where frames do not share one scale."""
+        """Return the titles, each with its own range where frames do not share one scale.
+
+        Each also says what of its frame is no number.
+        """
+        titles = [t + gaps for t, gaps in zip(self.titles, self._gaps, strict=True)]
         if self.scale == "rgb" or self.scale_group == "all" or len(self) == 1:
-            return list(self.titles)
+            return titles
         ends = self.limits()
-        return [
-            f"{title}\nmax {high:.3g}" for title, (_, high) in zip(self.titles, ends, strict=True)
-        ]
+        return [f"{title}\nmax {high:.3g}" for title, (_, high) in zip(titles, ends, strict=True)]
 
     def _bar(self) -> Bar | None:
         from vizhelpers.view.static import Bar
@@ -338,6 +353,14 @@ def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
     if 0 in array.shape:
         raise ValueError(f"A stack needs at least one frame of one pixel, got {array.shape}.")
     return array if scale == "rgb" else np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _gaps_of(frame: np.ndarray) -> str:
+    nan, infinite = int(np.isnan(frame).sum()), int(np.isinf(frame).sum())
+    if nan + infinite == frame.size:
+        return " · no numbers"
+    said = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
+    return "".join(f" · {part}" for part in said)
 
 
 def _named(axis: str, label: Any) -> str:

@@ -144,6 +144,49 @@ test("a flat scale shows the colour of zero: the first, or the middle of a diver
   assert.deepEqual(reds(colourised([0, 0], [0, 0], true)), [128, 128]);
 });
 
+// ---------------------------------------------------------------- what is no number
+
+const GAPS = { ranges: [[0, 252]], gaps: [true] };
+
+test("the last three levels of a frame with gaps are no numbers, in one colour, and said so", () => {
+  const scene = maps([[[0, 252, 253, 254, 255]]], GAPS);
+  assert.deepEqual([...view.valuesOf(scene, 0)], [0, 252, -Infinity, Infinity, NaN]);
+  const picture = view.pictureOf(scene, 0, { own: false, blend: 100 });
+  assert.deepEqual(reds(picture), [0, 255, 105, 105, 105]);
+  assert.deepEqual(channel(picture, 1).slice(2), [30, 30, 30]);
+  const said = [0, 1, 2, 3, 4].map((column) => view.readout(scene, 0, 0, column).split(": ")[1]);
+  assert.deepEqual(said, ["0 (activation)", "252 (activation)", "-Infinity, no number",
+    "Infinity, no number", "NaN, no number"]);
+});
+
+test("in a frame without gaps the last levels are numbers, also beside a frame that has some", () => {
+  const scene = maps([[[253, 255]], [[253, 255]]], {
+    ranges: [[0, 255], [0, 252]],
+    gaps: [false, true],
+  });
+  assert.deepEqual([...view.valuesOf(scene, 0)], [253, 255]);
+  assert.deepEqual([...view.valuesOf(scene, 1)], [-Infinity, NaN]);
+});
+
+test("a second byte makes 65,536 levels, whose last three are the gaps", () => {
+  const fine = Uint8Array.from([0, 255, 252, 255]);
+  const scene = maps([[[1, 255, 255, 255]]], { ranges: [[0, 65532]], gaps: [true], fine });
+  assert.deepEqual([...view.valuesOf(scene, 0)], [256, NaN, 65532, NaN]);
+  const whole = maps([[[1, 255]]], { ranges: [[0, 65535]], fine: fine.slice(0, 2) });
+  assert.deepEqual([...view.valuesOf(whole, 0)], [256, 65535]);
+});
+
+test("stretched, a gap spreads as far as it would count, and no further", () => {
+  const found = [...stretched([[1, Infinity, 3, 4]], [1, 8])];
+  assert.deepEqual(found, [1, NaN, NaN, NaN, NaN, 3.25, 3.75, 4]);
+});
+
+test("a gap laid on a photograph is mixed into it like any other colour", () => {
+  const base = Uint8Array.from([201, 201, 201, 201, 201, 201]);
+  const scene = maps([[[255, 0]]], { ...GAPS, base, base_size: [1, 2] });
+  assert.deepEqual(reds(view.pictureOf(scene, 0, { own: false, blend: 50 })), [153, 101]);
+});
+
 // ---------------------------------------------------------------- stretching
 
 test("a map stretched to its own size stays as it is", () => {

@@ -4,8 +4,13 @@ from functools import cache
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 COLOUR_MAPS = {"sequential": "viridis", "diverging": "bwr"}
+# Brown: no scale has it, and no kind of colour blindness takes it for a colour of one, for white
+# paper or for a dark page (``tests/test_view.py`` measures that). ``view.js`` has it too.
+NO_NUMBER = (105, 30, 0)
+NO_NUMBER_NAME = "brown"
 
 
 @cache
@@ -19,7 +24,8 @@ def colourise(frame: np.ndarray, scale: str, low: float, high: float) -> np.ndar
     """Colour a map of numbers.
 
     Args:
-        frame: (H, W) float; values outside the limits take the end colours, NaN the first.
+        frame: (H, W) float; values outside the limits take the end colours. What is NaN or
+            infinite takes ``NO_NUMBER``, which no scale has.
         scale: "sequential" or "diverging".
         low: the value of the first colour.
         high: the value of the last; where it equals ``low`` the whole map takes the colour that
@@ -28,12 +34,38 @@ def colourise(frame: np.ndarray, scale: str, low: float, high: float) -> np.ndar
     Returns:
         (H, W, 3) uint8.
     """
+    known = np.isfinite(frame)
     if high <= low:
         index = np.full(frame.shape, 128 if scale == "diverging" else 0, dtype=np.uint8)
     else:
-        share = np.nan_to_num(np.clip((frame - low) / (high - low), 0, 1))
+        share = np.clip((np.where(known, frame, low) - low) / (high - low), 0, 1)
         index = np.round(share * 255).astype(np.uint8)
-    return table(scale)[index]
+    colours = table(scale)[index]
+    colours[~known] = NO_NUMBER
+    return colours
+
+
+def stretch(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Stretch a map bilinearly; a place that touches something that is no number is NaN.
+
+    Args:
+        frame: (H, W) float32.
+        size: (height, width) of the result.
+
+    Returns:
+        (height, width) float32.
+    """
+    known = np.isfinite(frame)
+    large = _bilinear(np.where(known, frame, 0), size)
+    if known.all():
+        return large
+    large[_bilinear(~known, size) > 1e-6] = np.nan
+    return large
+
+
+def _bilinear(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    image = Image.fromarray(frame.astype(np.float32))
+    return np.array(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def overlay(base: np.ndarray, colours: np.ndarray, blend: float) -> np.ndarray:

@@ -12,7 +12,7 @@
  *   data: Uint8Array, lo: number[], hi: number[], limits: [number, number][], group: string,
  *   axes: Axis[], titles: string[], name: string, unit: string, note: string, factor: number,
  *   lut: Uint8Array, base: Uint8Array, base_size: number[], charts: Chart[][],
- *   photograph: boolean, offsets: number[] }} Scene
+ *   photograph: boolean, offsets: number[], fine: Uint8Array, gaps?: boolean[] }} Scene
  * @typedef {{ get(key: string): any, set(key: string, value: any): void, save_changes(): void,
  *   on(event: string, callback: (...args: any[]) => void): void,
  *   off(event: string, callback: (...args: any[]) => void): void,
@@ -50,6 +50,9 @@ export function chosenAt(axes, frame) {
   return chosen;
 }
 
+/** The colour of what is no number, as in `colour.py`: no scale has it. */
+const NO_NUMBER = [105, 30, 0];
+
 /**
  * The values of a map, read back from its bytes: exact to 1/255 of the frame's own range.
  * @param {Scene} scene
@@ -57,13 +60,28 @@ export function chosenAt(axes, frame) {
  */
 export function valuesOf(scene, frame) {
   const [height, width] = scene.sizes[frame];
-  const at = scene.offsets[frame];
-  const [low, high] = [scene.lo[frame], scene.hi[frame]];
   const values = new Float64Array(height * width);
-  for (let i = 0; i < values.length; i++) {
-    values[i] = low + (scene.data[at + i] / 255) * (high - low);
-  }
+  const read = readerOf(scene, frame);
+  for (let i = 0; i < values.length; i++) values[i] = read(i);
   return values;
+}
+
+/**
+ * What gives the value at one place of a frame; `wire.py` says how it is stored.
+ * @param {Scene} scene
+ * @param {number} frame
+ * @returns {(i: number) => number}
+ */
+function readerOf({ data, fine, offsets, lo, hi, gaps }, frame) {
+  const at = offsets[frame];
+  const [low, range] = [lo[frame], hi[frame] - lo[frame]];
+  const levels = fine.length ? 65536 : 256;
+  const last = gaps?.[frame] ? levels - 4 : levels - 1;
+  const special = [-Infinity, Infinity, NaN];
+  return (i) => {
+    const level = fine.length ? 256 * data[at + i] + fine[at + i] : data[at + i];
+    return level > last ? special[level - last - 1] : low + (level / last) * range;
+  };
 }
 
 /**
@@ -93,12 +111,24 @@ export function colourise(values, lut, [low, high], diverging) {
   for (let i = 0; i < values.length; i++) {
     const share = Math.max(0, Math.min(1, (values[i] - low) / (high - low)));
     const level = 3 * (high > low ? Math.round(share * 255) : diverging ? 128 : 0);
-    rgba[4 * i] = lut[level];
-    rgba[4 * i + 1] = lut[level + 1];
-    rgba[4 * i + 2] = lut[level + 2];
+    const known = Number.isFinite(values[i]);
+    for (let c = 0; c < 3; c++) rgba[4 * i + c] = known ? lut[level + c] : NO_NUMBER[c];
     rgba[4 * i + 3] = 255;
   }
   return rgba;
+}
+
+/**
+ * Stretch a map, bilinearly; a place that touches something that is no number is NaN.
+ * @param {Float64Array} values
+ * @param {[number, number]} from height and width
+ * @param {number[]} to height and width
+ */
+export function stretch(values, from, to) {
+  if (values.every(Number.isFinite)) return bilinear(values, from, to);
+  const gaps = bilinear(values.map((value) => (Number.isFinite(value) ? 0 : 1)), from, to);
+  const known = values.map((value) => (Number.isFinite(value) ? value : 0));
+  return bilinear(known, from, to).map((value, i) => (gaps[i] > 1e-6 ? NaN : value));
 }
 
 /**
@@ -107,7 +137,7 @@ export function colourise(values, lut, [low, high], diverging) {
  * @param {[number, number]} from height and width
  * @param {number[]} to height and width
  */
-export function stretch(values, [height, width], [tall, wide]) {
+function bilinear(values, [height, width], [tall, wide]) {
   const result = new Float64Array(tall * wide);
   for (let y = 0; y < tall; y++) {
     const [y0, y1, fy] = between(((y + 0.5) * height) / tall - 0.5, height);
@@ -207,8 +237,8 @@ export function readout(scene, frame, row, column) {
     const [r, g, b] = scene.data.subarray(at + 3 * (row * width + column));
     return `${place}: red ${r}, green ${g}, blue ${b}`;
   }
-  const level = scene.data[at + row * width + column] / 255;
-  const value = scene.lo[frame] + level * (scene.hi[frame] - scene.lo[frame]);
+  const value = readerOf(scene, frame)(row * width + column);
+  if (!Number.isFinite(value)) return `${place}: ${value}, no number`;
   const unit = scene.unit.split("\n")[0];
   return `${place}: ${inWords(value, 4)}${unit && ` (${unit})`}`;
 }
@@ -228,13 +258,13 @@ export function asBytes(value) {
 /** @param {any} scene @returns {Scene | null} */
 export function unpacked(scene) {
   if (!scene?.titles) return null;
-  const [data, lut, base] = [scene.data, scene.lut, scene.base].map(asBytes);
+  const [data, lut, base, fine] = [scene.data, scene.lut, scene.base, scene.fine].map(asBytes);
   const offsets = [0];
   const channels = scene.scale === "rgb" ? 3 : 1;
   for (const [height, width] of scene.sizes) {
     offsets.push((offsets.at(-1) ?? 0) + height * width * channels);
   }
-  return { ...scene, data, lut, base, offsets };
+  return { ...scene, data, lut, base, fine, offsets };
 }
 
 // ---------------------------------------------------------------- elements
@@ -779,7 +809,9 @@ export function parsed(text) {
   const page = JSON.parse(text);
   const blobs = page.blobs.map(asBytes);
   for (const scene of page.scenes) {
-    for (const key of ["data", "lut", "base"]) scene[key] = blobs[scene[key].blob];
+    for (const key of ["data", "lut", "base", "fine"]) {
+      if (scene[key]) scene[key] = blobs[scene[key].blob];
+    }
   }
   return page;
 }
