@@ -14,7 +14,7 @@ FlashTorch 0.1.3 (Misa Ogura, 2019) was last released in 2020. Write ``vizhelper
   filters are 0 to n - 1; the noise has a seed;
 - several filters climb as one batch, only as far as their layer, and no graph is kept;
 - ``visualize`` and ``deepdream`` return their figure. As FlashTorch's, it also belongs to pyplot,
-  so ``plt.show()`` and ``plt.savefig(...)`` work; pyplot holds the last 20 of them.
+  so ``plt.show()`` and ``plt.savefig(...)`` work; pyplot holds the last ten of them.
 """
 
 from vizhelpers.flash.activmax import GradientAscent

@@ -12,7 +12,7 @@ from torch import Tensor
 from vizhelpers.flash.utils import denormalize, format_for_plotting, standardize_and_clip
 
 _LABEL = "vizhelpers.flash"
-_KEPT = 20  # matplotlib warns when one more figure is open
+_KEPT = 10  # matplotlib warns when more than 20 are open, others' included
 _CLIPPED = 0.995  # a few pixels tower above all others
 
 
@@ -30,7 +30,7 @@ class Figure(matplotlib.figure.Figure):
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Open a figure with pyplot, and close the oldest of ours where 20 are open."""
+    """Open a figure with pyplot, and close the oldest of ours where ten are open."""
     ours = [label for label in plt.get_figlabels() if label.startswith(_LABEL)]
     numbers = sorted(int(label.rsplit(" ", 1)[1]) for label in ours)
     for old in numbers[: max(0, len(numbers) + 1 - _KEPT)]:

@@ -10,7 +10,7 @@ from vizhelpers.flash.activmax.ascent import Climb, checked_filters, climb, grey
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import apply_transforms, load_image
-from vizhelpers.layers import input_tensor
+from vizhelpers.inputs import input_tensor
 
 
 class GradientAscent:

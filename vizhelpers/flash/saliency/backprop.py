@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, saliency_figure
 from vizhelpers.gradients import input_gradient, logit_of
-from vizhelpers.layers import input_tensor
+from vizhelpers.inputs import input_tensor
 
 
 class Backprop:
