@@ -68,7 +68,7 @@ def saliency(
         raise unknown("saliency method", method, METHODS)
     if of not in SCORES:
         raise unknown("score", of, SCORES)
-    x = input_tensor(model, sample)
+    x = input_tensor(model, sample).detach()
     asked = targets_of(model, x, target, labels=labels)
     score = (logit_of if of == "logit" else probability_of)(asked.indices)
     count = _PASSES.get(method, 1) if passes is None else passes
@@ -153,4 +153,4 @@ def integrated_gradients(model: nn.Module, x: Tensor, score: Score, *, passes: i
     total = torch.zeros_like(x)
     for step in steps(range(passes), "step"):
         total += input_gradient(model, x * ((step + 0.5) / passes), score)
-    return x * total / passes
+    return x.detach() * total / passes
