@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
+from vizhelpers.fourier import MEAN, STD, normalised, random_spectrum, random_view, to_rgb
 from vizhelpers.layers import evaluating, run_to
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps as watched
 from vizhelpers.stack import ImageStack
+
+MODES = ("pixels", "fourier")
+_ADAM = 0.05  # Olah et al. 2017
 
 
 def activation_maximization(
@@ -23,11 +27,15 @@ def activation_maximization(
     lr: float = 1.0,
     seed: int = 0,
     keep: Sequence[int] | None = None,
+    mode: str = "pixels",
 ) -> ImageStack:
-    """Climb from grey noise to pictures that raise the mean activation of chosen channels.
+    """Climb from noise to pictures that raise the mean activation of chosen channels.
 
-    Plain gradient ascent (Erhan et al. 2009) on the input, with each gradient divided by its root
-    mean square, as in FlashTorch. All channels climb as one batch, and the network runs only as
+    In mode "pixels" plain gradient ascent (Erhan et al. 2009) on the input, from grey noise, with
+    each gradient divided by its root mean square, as in FlashTorch. In mode "fourier" Adam on
+    the coefficients of frequencies and decorrelated colours, through random shifts, scales and
+    turns (Olah et al. 2017, "Feature Visualization"): smoother pictures, which please a filter
+    also when they move a little. All channels climb as one batch, and the network runs only as
     far as ``layer``.
 
     Args:
@@ -37,18 +45,23 @@ def activation_maximization(
         channels: which channels.
         steps: how many steps of ascent.
         size: height and width of the pictures, in pixels.
-        lr: length of a step, in units of normalised input.
-        seed: of the noise; the global random state is left as it was.
+        lr: length of a step: in units of normalised input, or of Adam's 0.05.
+        seed: of the noise and of the random transformations; the global random state is left as
+            it was.
         keep: after which steps a picture is kept, 0 being the noise; the last one alone where
             None.
+        mode: "pixels" or "fourier". The second is for middle and late layers, and wants 100 steps;
+            a first layer's finest stripes do not survive its transformations.
 
     Returns:
-        RGB pictures (size, size, 3), axes ``channel`` and ``step``; colours are standardised for
-        each picture, so they show pattern and not magnitude. ``values`` holds the mean activation
-        that each kept picture reaches, so that ``keep=range(steps + 1)`` gives the curve.
+        RGB pictures (size, size, 3), axes ``channel`` and ``step``. From pixels, colours are
+        standardised for each picture, so they show pattern and not magnitude; from Fourier
+        coefficients, they are what the network sees, untransformed. ``values`` holds the mean
+        activation that each kept picture reaches, so that ``keep=range(steps + 1)`` gives the
+        curve. Plain pixels reach far higher values: noise that no photograph holds pleases most.
 
     Raises:
-        ValueError: unknown layer or channel; a layer without channels and places; ``steps``,
+        ValueError: unknown mode, layer or channel; a layer without channels and places; ``steps``,
             ``size`` or ``keep`` out of range.
 
     Example:
@@ -56,21 +69,19 @@ def activation_maximization(
         >>> activation_maximization(net, "0", channels=[2], steps=2, size=16).frames.shape
         (1, 16, 16, 3)
     """
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
     kept = [steps] if keep is None else sorted({int(step) for step in keep})
     if steps < 1 or size < 8 or not kept or kept[0] < 0 or kept[-1] > steps:
         raise ValueError(
             f"steps={steps}, size={size}, keep={keep}: steps must be at least 1, size at least 8, "
             "and keep lie between 0 and steps."
         )
-    pictures, values = [], []
+    if len(channels) < 1:
+        raise ValueError("channels is empty: name at least one.")
+    climb = _from_pixels if mode == "pixels" else _from_fourier
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
-        x = _noise(model, len(channels), size, seed)
-        for step in watched(range(steps + 1), "step"):
-            means, gradient = _climb(model, x, layer, channels)
-            if step in kept:
-                pictures.append(_as_pictures(x))
-                values.append(means)
-            x = x + lr * gradient
+        pictures, values = climb(model, layer, channels, kept, steps, size, lr, seed)
     return ImageStack(
         np.stack(pictures, axis=1).reshape(-1, size, size, 3),
         axes={"channel": [int(channel) for channel in channels], "step": kept},
@@ -80,9 +91,72 @@ def activation_maximization(
             for step, value in zip(kept, np.stack(values)[:, i], strict=True)
         ],
         scale="rgb",
-        name=f"{warning_word(model)}Activation maximisation at {layer}",
+        name=f"{warning_word(model)}Activation maximisation at {layer}"
+        + (", Fourier coefficients" if mode == "fourier" else ""),
         values=np.stack(values, axis=1).reshape(-1),
     )
+
+
+_Kept = tuple[list[np.ndarray], list[np.ndarray]]
+"""Of each kept step: the pictures (N, size, size, 3) uint8, and their mean activations (N,)."""
+
+
+def _from_pixels(
+    model: nn.Module,
+    layer: str,
+    channels: Sequence[int],
+    kept: list[int],
+    steps: int,
+    size: int,
+    lr: float,
+    seed: int,
+) -> _Kept:
+    pictures, values = [], []
+    x = _noise(model, len(channels), size, seed)
+    for step in watched(range(steps + 1), "step"):
+        leaf = x.detach().requires_grad_()
+        means = _mean_activations(model, leaf.clone(), layer, channels)
+        (gradient,) = torch.autograd.grad(means.sum(), leaf)
+        if step in kept:
+            pictures.append(_as_pictures(x))
+            values.append(means.detach().float().cpu().numpy())
+        strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        x = x + lr * (gradient / (strength + 1e-5))
+    return pictures, values
+
+
+def _from_fourier(
+    model: nn.Module,
+    layer: str,
+    channels: Sequence[int],
+    kept: list[int],
+    steps: int,
+    size: int,
+    lr: float,
+    seed: int,
+) -> _Kept:
+    weight = next(model.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(seed)
+    spectrum = random_spectrum(len(channels), size, generator).to(weight.device).requires_grad_()
+    # Adam scales each coefficient by itself, so a picture does not depend on its batch mates.
+    adam = torch.optim.Adam([spectrum], lr=lr * _ADAM, maximize=True)
+    pictures, values = [], []
+    for step in watched(range(steps + 1), "step"):
+        rgb = to_rgb(spectrum)
+        if step in kept:
+            x = normalised(rgb).to(weight.dtype)
+            with torch.no_grad():
+                means = _mean_activations(model, x.detach().clone(), layer, channels)
+            pictures.append(_as_uint8(rgb.detach()))
+            values.append(means.float().cpu().numpy())
+        if step == steps:
+            break
+        x = random_view(normalised(rgb), generator).to(weight.dtype)
+        (spectrum.grad,) = torch.autograd.grad(
+            _mean_activations(model, x, layer, channels).sum(), spectrum
+        )
+        adam.step()
+    return pictures, values
 
 
 def _noise(model: nn.Module, count: int, size: int, seed: int) -> Tensor:
@@ -90,23 +164,17 @@ def _noise(model: nn.Module, count: int, size: int, seed: int) -> Tensor:
 
     Every channel climbs from the same noise, so that two results differ by their channel alone.
     """
-    if count < 1:
-        raise ValueError("channels is empty: name at least one.")
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(1, 3, size, size, generator=generator) * 30 + 150
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     x = ((pixels / 255 - mean) / std).expand(count, -1, -1, -1)
     weight = next(model.parameters(), x)
     return x.to(device=weight.device, dtype=weight.dtype).contiguous()
 
 
-def _climb(
-    model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]
-) -> tuple[np.ndarray, Tensor]:
-    """Return each picture's mean activation (N,) and its normalised gradient, (N, 3, H, W)."""
-    leaf = x.detach().requires_grad_()
-    output = run_to(model, leaf.clone(), layer)
+def _mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:
+    """Return each picture's mean activation of its own channel, (N,), graph attached."""
+    output = run_to(model, x, layer)
     if output.ndim != 4:
         raise ValueError(
             f"Layer {layer!r} puts out shape {tuple(output.shape)}; expected maps (N, C, H, W)."
@@ -115,15 +183,17 @@ def _climb(
         if not 0 <= channel < output.shape[1]:
             count = output.shape[1]
             raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
-    means = output[range(len(x)), list(channels)].mean(dim=(1, 2))
-    (gradient,) = torch.autograd.grad(means.sum(), leaf)
-    strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return means.detach().float().cpu().numpy(), gradient / (strength + 1e-5)
+    return output[range(len(x)), list(channels)].mean(dim=(1, 2))
 
 
 def _as_pictures(x: Tensor) -> np.ndarray:
     """Standardise each picture to mean 0.7 and spread 0.15, as FlashTorch draws them."""
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     std = x.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-7)
-    rgb = ((x - mean) / std * 0.15 + 0.7).clamp(0, 1).mul(255).round()
-    return rgb.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+    return _as_uint8((x - mean) / std * 0.15 + 0.7)
+
+
+def _as_uint8(rgb: Tensor) -> np.ndarray:
+    """Return pictures (N, H, W, 3) uint8 of (N, 3, H, W), values 0 to 1."""
+    rounded = rgb.clamp(0, 1).mul(255).round()
+    return rounded.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
