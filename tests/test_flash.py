@@ -291,7 +291,10 @@ def test_visualize_draws_four_pictures_or_returns_two_tensors(
     shown = pictures[0].images[0].get_array()
     assert shown is not None
     np.testing.assert_allclose(shown * 255, cat.view, atol=0.51)
-    assert pictures[2].images[0].colorbar is not None
+    (bar,) = (axes for axes in figure.axes if axes not in pictures)
+    assert bar.get_ylim() == pictures[2].images[0].get_clim()
+    assert bar.images[0].get_cmap() == pictures[2].images[0].get_cmap()
+    assert len(bar.get_yticks()) > 2
     gradients, strongest = backprop.visualize(cat.x, 282, return_output=True)
     assert gradients.shape == (3, 224, 224)
     assert torch.equal(strongest, gradients.abs().amax(0, keepdim=True))

@@ -7,6 +7,8 @@ import matplotlib
 import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from vizhelpers.flash.utils import denormalize, format_for_plotting, standardize_and_clip
@@ -60,13 +62,13 @@ def saliency_figure(
     grey = format_for_plotting(gradients.float() / (2 * (top or 1)) + 0.5).clamp(0, 1).numpy()
     figure = new_figure(size)
     room = {"left": 0.01, "right": 0.99, "bottom": 0.03, "top": 1 - 0.5 / size[1], "wspace": 0.08}
-    columns = figure.subplots(1, 6, width_ratios=(1, 1, 1, 0.06, 0.12, 1), gridspec_kw=room)
-    figure.delaxes(columns[4])  # room for the bar's numbers
-    axes = columns[[0, 1, 2, 5]]
+    grid = figure.add_gridspec(1, 6, width_ratios=(1, 1, 1, 0.06, 0.12, 1), **room)
+    axes = [figure.add_subplot(grid[i]) for i in (0, 1, 2, 5)]
+    bar = figure.add_subplot(grid[3])
     axes[0].imshow(photograph, cmap="gray", vmin=0, vmax=1)
     axes[1].imshow(grey, cmap="gray", vmin=0, vmax=1)
     drawn = axes[2].imshow(strengths, cmap=cmap, vmin=0, vmax=top or 1)
-    figure.colorbar(drawn, cax=columns[3], extend="max").ax.tick_params(labelsize=8)
+    _draw_bar(bar, drawn)
     axes[3].imshow(photograph, cmap="gray", vmin=0, vmax=1)
     axes[3].imshow(strengths, cmap=cmap, vmin=0, vmax=top or 1, alpha=alpha)
     titles = (
@@ -79,6 +81,16 @@ def saliency_figure(
         ax.set_axis_off()
         ax.set_title(title, fontsize=min(10.0, size[0] * 0.75))
     return figure
+
+
+def _draw_bar(axes: Axes, drawn: AxesImage) -> None:
+    """Draw the colours of a map with their values: matplotlib's own bar takes as long as a map."""
+    low, high = drawn.get_clim()
+    ramp = np.linspace(high, low, 256)[:, None]
+    axes.imshow(ramp, cmap=drawn.get_cmap(), aspect="auto", extent=(0, 1, low, high))
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.tick_params(labelsize=8)
 
 
 def pictures_figure(
