@@ -35,11 +35,20 @@ WAIT = 60  # seconds; only a test that fails waits so long
 REQUESTS: dict[str, dict[str, object]] = {
     "structure": {"depth": 1, "model": "vgg13"},
     "summary": {"batch": 9, "side": 100, "depth": 2, "model": "vgg13"},
-    "kernels": {"layer": "features.3.expand3x3", "weights": 0},
-    "feature_maps": {"photograph": "rocket", "layer": "features.4"},
-    "cam": {"photograph": "panda", "other": "tench", "method": "layercam"},
-    "saliency": {"photograph": "panda", "other": "tench"},
-    "filters": {"layer": "features.1", "channel": 1},
+    "kernels": {"network": "EfficientNet-Lite0", "layer": "features.3.expand3x3", "weights": 0},
+    "feature_maps": {
+        "network": "EfficientNet-Lite0",
+        "photograph": "rocket",
+        "layer": "features.4",
+    },
+    "cam": {
+        "network": "EfficientNet-Lite0",
+        "photograph": "panda",
+        "other": "tench",
+        "method": "layercam",
+    },
+    "saliency": {"network": "EfficientNet-Lite0", "photograph": "panda", "other": "tench"},
+    "filters": {"network": "EfficientNet-Lite0", "layer": "features.1", "channel": 1},
 }
 # And the controls that move through what the browser has already.
 AXES: dict[str, set[str]] = {

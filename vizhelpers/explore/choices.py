@@ -10,6 +10,7 @@ from torch import nn
 
 from vizhelpers.classes import class_index, predict
 from vizhelpers.explore.controls import dropdown, options_of, wide
+from vizhelpers.explore.networks import Networks
 from vizhelpers.images import load_image, sample_images
 from vizhelpers.maps import map_shapes
 from vizhelpers.models import card
@@ -18,22 +19,29 @@ from vizhelpers.structure import dtype_of, on_meta
 from vizhelpers.view.charts import Bars
 
 YOURS = "your photograph"
+_FEW = 3  # layers
 # Both halves' classes, since neither is always among the five most probable.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
 _POOLING = ("Pool", "ReLU", "Dropout", "BatchNorm", "SiLU", "Hardswish", "Identity", "Sequential")
 
 
 class Photographs:
-    """The photographs of one panel, prepared for its model when they are first asked for.
+    """The photographs of one panel, prepared for a network when they are first asked for.
 
     Attributes:
         dropdown: the control that chooses one.
         upload: the button that takes one of the reader's own.
     """
 
-    def __init__(self, model: nn.Module, image: Any, transform: Any = None) -> None:
-        """Offer the bundled photographs, and ``image`` where it is none of them."""
-        self.model = model
+    def __init__(self, networks: Networks, image: Any, transform: Any = None) -> None:
+        """Offer the bundled photographs, and ``image`` where it is none of them.
+
+        Args:
+            networks: what they are prepared for.
+            image: where the dropdown starts.
+            transform: PIL image -> tensor, for the reader's own model.
+        """
+        self.networks = networks
         self._transform = transform
         names = [*sample_images(), "cat_coffee"]
         self._own: dict[str, Any] = {}
@@ -60,16 +68,32 @@ class Photographs:
         self.dropdown.options = [name, *others]
         self.dropdown.value = name
 
-    def _prepare(self, name: str) -> Sample:
-        return prepare(self.model, self._own.get(name, name), transform=self._transform)
+    def _prepare(self, network: str, name: str) -> Sample:
+        transform = self._transform if network in self.networks.given else None
+        return prepare(self.networks[network], self._own.get(name, name), transform=transform)
 
-    def classes(self, name: str, extra: Sequence[int] = (), *, count: int = 5) -> list[int]:
-        """Return the classes to offer for a photograph: the most probable, and some besides."""
-        top = [p.index for p in predict(self.model, self.sample(name), k=count)]
-        known = card(self.model)
+    def size(self, network: str) -> tuple[int, ...]:
+        """Return the shape of a network's input."""
+        return tuple(self.sample(network, self.dropdown.value).x.shape)
+
+    def classes(
+        self, network: str, name: str, asked: Sequence[int | str | None] = (), *, count: int = 5
+    ) -> list[int]:
+        """Return the classes to offer for a photograph: those asked for, and the most probable.
+
+        Args:
+            network: by name.
+            name: of the photograph.
+            asked: by index or name; where it is None or "", nothing is asked.
+            count: how many of the most probable.
+        """
+        model = self.networks[network]
+        top = [p.index for p in predict(model, self.sample(network, name), k=count)]
+        known = card(model)
         halves = _HALVES.get(name, ()) if known and len(known.labels) == 1000 else ()
-        more = [class_index(self.model, label) for label in halves]
-        return list(dict.fromkeys([*extra, *top, *more]))
+        first = [class_index(model, one) for one in asked if one not in (None, "")]
+        more = [class_index(model, label) for label in halves]
+        return list(dict.fromkeys([*first, *top, *more]))
 
 
 def class_search(model: nn.Module) -> widgets.Combobox:
@@ -120,9 +144,25 @@ def main_layers(model: nn.Module, size: tuple[int, ...], count: int = 8) -> list
         for name in shapes
         if not any(word in type(modules[name]).__name__ for word in _POOLING)
     ]
-    outer = [n for n in worth if not any(n.startswith(f"{other}.") for other in worth)]
+    outer = _outermost(worth)
+    if len(outer) < _FEW:  # an encoder that holds all the blocks
+        outer = _outermost([n for n in worth if n not in outer or not _inside(n, worth)])
     classes = [n for n in outer if not n.startswith(("classifier", "fc", "head"))]
     return (classes or outer or list(shapes))[-count:]
+
+
+def _outermost(names: Sequence[str]) -> list[str]:
+    return [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
+
+
+def _inside(name: str, names: Sequence[str]) -> list[str]:
+    return [other for other in names if other.startswith(f"{name}.")]
+
+
+def pooled_layers(model: nn.Module, size: tuple[int, ...], count: int = 4) -> list[str]:
+    """Return the last layers with maps, the nearest to the head first: one may suit "cam"."""
+    shapes = {n: s for n, s in _map_shapes(model, size).items() if s[2] * s[3] > 1}
+    return list(dict.fromkeys([*main_layers(model, size)[-1:], *list(shapes)[::-1]]))[:count]
 
 
 def _map_shapes(model: nn.Module, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

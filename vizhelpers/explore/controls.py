@@ -100,6 +100,14 @@ def adjust(widget: widgets.Widget, control: Control) -> None:
             widget.value = label
 
 
+def offer(widget: widgets.Dropdown, options: Sequence[str], start: str) -> None:
+    """Give a dropdown these options; it stays on its value where it can, and else goes to start."""
+    if list(widget.options) != list(options):
+        value = widget.value if widget.value in options else start
+        widget.options = list(options)
+        widget.value = value
+
+
 def int_slider(label: str, value: int, low: int, high: int, step: int = 1) -> widgets.IntSlider:
     """Return a slider over whole numbers, wide enough to hit each of them."""
     return widgets.IntSlider(value=value, min=low, max=high, step=step, description=label, **wide())

@@ -64,7 +64,7 @@ class Panel:
         start: Mapping[str, int] | None = None,
         still: Callable[[Scene, Sequence[int]], Figure] | None = None,
         offline: Mapping[str, Sequence[Any]] | None = None,
-        jumps: Mapping[str, str] | None = None,
+        jumps: Mapping[str, tuple[str, int]] | None = None,
         extra: Sequence[widgets.Widget] = (),
         key: Hashable = None,
     ) -> None:
@@ -79,8 +79,9 @@ class Panel:
             start: where axes and other traits of the view begin, such as ``{"i0": 131}``.
             still: draws the PNG, where the scene's own figure is not what should be seen.
             offline: for ``save_html``, which values of which request are computed beforehand.
-            jumps: request -> trait of the view that goes to 0 when the request changes: a class
-                that was typed is the first of those on offer, and is wanted at once.
+            jumps: request -> (trait of the view, where it goes when the request changes): a class
+                that was typed is the first of those on offer, and is wanted at once. -1 is the
+                last.
             extra: widgets that stand above the requests, such as an upload button.
             key: a panel that was made with the same key is closed.
         """
@@ -149,7 +150,8 @@ class Panel:
             with self._lock:
                 if wanted():
                     old, self._shown_values = self._shown_values, values
-                    self._show(scene, [t for n, t in self._jumps.items() if values[n] != old[n]])
+                    jumping = [j for name, j in self._jumps.items() if values[name] != old[name]]
+                    self._show(scene, dict(jumping))
         except Cancelled:
             pass
         except (ValueError, TypeError) as error:
@@ -188,13 +190,14 @@ class Panel:
 
     # ------------------------------------------------------------ what is shown
 
-    def _show(self, scene: Scene, jumping: Sequence[str] = ()) -> None:
+    def _show(self, scene: Scene, jumping: Mapping[str, int] | None = None) -> None:
         self.scene = scene
         needed = controls_of(scene)
-        positions = {
-            control.trait: 0 if control.trait in jumping else self._position(control)
-            for control in needed
-        }
+        positions = {control.trait: self._position(control) for control in needed}
+        for control in needed:
+            if jumping and control.trait in jumping:
+                to = jumping[control.trait]
+                positions[control.trait] = to if to >= 0 else limit(control)
         with self.view.hold_sync():
             self.view.scene = scene.payload()
             for trait, position in positions.items():

@@ -1,6 +1,6 @@
 """One short function for each panel: it says what the controls choose, and what is shown."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -18,26 +18,23 @@ from vizhelpers.explore.choices import (
     channel_counts,
     class_search,
     main_layers,
+    pooled_layers,
     prediction_bars,
 )
-from vizhelpers.explore.controls import dropdown, int_slider
+from vizhelpers.explore.controls import dropdown, int_slider, offer
+from vizhelpers.explore.networks import Models, Networks, by_name
 from vizhelpers.explore.panel import Controls, Panel
 from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
 from vizhelpers.kernels import convolution, kernels
-from vizhelpers.layers import get_layer, layer_names, private_copy
+from vizhelpers.layers import get_layer, layer_names
 from vizhelpers.progress import steps as watched
 from vizhelpers.saliency import ONE_PASS, saliency
+from vizhelpers.samples import Sample
 from vizhelpers.stack import ImageStack
 from vizhelpers.structure import ModelSummary, module_tree, summary
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.static import side_by_side
-
-Models = nn.Module | Mapping[str, nn.Module]
-
-
-def _by_name(models: Models) -> dict[str, nn.Module]:
-    return dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
 
 
 def _key(kind: str, models: Models, keep: bool, *arguments: Any) -> Hashable:
@@ -45,7 +42,7 @@ def _key(kind: str, models: Models, keep: bool, *arguments: Any) -> Hashable:
     if keep:
         return None
     told = [a if isinstance(a, (str, int, type(None))) else id(a) for a in arguments]
-    return (kind, tuple(map(id, _by_name(models).values())), *told)
+    return (kind, tuple(map(id, by_name(models).values())), *told)
 
 
 def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> Panel:
@@ -56,24 +53,23 @@ def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> 
         depth: where the depth slider starts.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    named = _by_name(models)
-    deepest = {
-        name: 1 + max((n.count(".") for n in layer_names(m)), default=0)
-        for name, m in named.items()
-    }
+    networks = Networks(models, "model")
+
+    def deepest(name: str) -> int:
+        return 1 + max((n.count(".") for n in layer_names(networks[name])), default=0)
 
     def adapt(controls: Controls) -> None:
-        controls["depth"].max = deepest[controls["model"].value]
+        controls["depth"].max = deepest(controls["model"].value)
 
     def compute(model: str, depth: int) -> Scene:
-        return Scene(charts=[[module_tree(named[model], depth).bars()]])
+        return Scene(charts=[[module_tree(networks[model], depth).bars()]])
 
-    start = next(iter(named))
+    top = deepest(networks.given[0])
     controls = {
-        "model": dropdown("model", list(named), start),
-        "depth": int_slider("depth", min(depth, deepest[start]), 1, deepest[start]),
+        "model": networks.dropdown,
+        "depth": int_slider("depth", min(depth, top), 1, top),
     }
-    offline: dict[str, Sequence[Any]] = {"model": list(named), "depth": [1, 2]}
+    offline: dict[str, Sequence[Any]] = {"model": networks.given, "depth": [1, 2]}
     return Panel(
         "A model's module tree",
         compute,
@@ -97,23 +93,22 @@ def explore_summary(
         depth: where the depth slider starts: how deep the list of layers goes.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    named = _by_name(models)
-
-    one_image = lru_cache(maxsize=None)(lambda model: summary(named[model]))
+    networks = Networks(models, "model")
+    one_image = lru_cache(maxsize=None)(lambda model: summary(networks[model]))
 
     def compute(model: str, batch: int, side: int, depth: int) -> Scene:
         one = one_image(model)
-        now = summary(named[model], (batch, 3, side, side))
+        now = summary(networks[model], (batch, 3, side, side))
         return Scene(charts=[[_growth(model, one, now), now.bars(depth)]])
 
     controls = {
-        "model": dropdown("model", list(named)),
+        "model": networks.dropdown,
         "batch": int_slider("batch size", batch, 1, 64),
         "side": int_slider("image side", side, 1, 512),
         "depth": int_slider("depth", depth, 1, 3),
     }
     offline: dict[str, Sequence[Any]] = {
-        "model": list(named),
+        "model": networks.given,
         "batch": [1, 2, 4, 5, 6, 8, 16, 32, 64],
         "side": [32, 64, 128, 224, 320, 448, 512],
     }
@@ -160,17 +155,28 @@ def explore_kernels(
         out: where the slider of output channels starts.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    names = layer_names(model, nn.Conv2d)
-    if not names:
+    networks = Networks(model)
+
+    def names(network: str) -> list[str]:
+        return layer_names(networks[network], nn.Conv2d)
+
+    first = names(networks.given[0])
+    if not first:
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d, so there are no kernels.")
-    start = layer or names[0]
+    start = layer or first[0]
     convolution(model, start)
 
-    def compute(layer: str, weights: int) -> Scene:
-        return Scene([kernels(model, layer, random_seed=None if weights < 0 else weights)])
+    def adapt(controls: Controls) -> None:
+        found = names(controls["network"].value)
+        offer(controls["layer"], found, found[0])
+
+    def compute(network: str, layer: str, weights: int) -> Scene:
+        seed = None if weights < 0 else weights
+        return Scene([kernels(networks[network], layer, random_seed=seed)])
 
     controls = {
-        "layer": dropdown("layer", names, start),
+        "network": networks.dropdown,
+        "layer": dropdown("layer", first, start),
         # Not None: that is "nothing chosen" for ipywidgets, and leaves the dropdown blank.
         "weights": dropdown("weights", [("as loaded", -1), ("random, seed 0", 0)]),
     }
@@ -178,9 +184,10 @@ def explore_kernels(
         "The kernels of a convolution",
         compute,
         controls,
+        adapt=adapt,
         start={"i0": out},
         still=_one_slice_and_its_filter,
-        offline={"layer": names[:6], "weights": [-1, 0]},
+        offline={"layer": first[:6], "weights": [-1, 0]},
         key=_key("kernels", model, keep, layer, out),
     )
 
@@ -214,35 +221,41 @@ def explore_feature_maps(
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    own = private_copy(model)
-    photographs = Photographs(own, image, transform)
-    counts = channel_counts(own, _size(photographs))
-    start = _known(own, layer, list(counts)) if layer else next(iter(counts))
+    networks = Networks(model)
+    photographs = Photographs(networks, image, transform)
+    first = networks.given[0]
 
-    def compute(photograph: str, layer: str) -> Scene:
-        stack = feature_maps(own, photographs.sample(photograph), layer)
-        return Scene([stack], photograph=True)
+    def layers(network: str) -> list[str]:
+        return list(channel_counts(networks[network], photographs.size(network)))
+
+    start = _known(networks.first, layer, layers(first)) if layer else layers(first)[0]
+
+    def adapt(controls: Controls) -> None:
+        found = layers(controls["network"].value)
+        offer(controls["layer"], found, found[0])
+
+    def compute(network: str, photograph: str, layer: str) -> Scene:
+        sample = photographs.sample(network, photograph)
+        return Scene([feature_maps(networks[network], sample, layer)], photograph=True)
 
     controls = {
+        "network": networks.dropdown,
         "photograph": photographs.dropdown,
-        "layer": dropdown("layer", list(counts), start),
+        "layer": dropdown("layer", layers(first), start),
     }
     return Panel(
         "Feature maps of a photograph",
         compute,
         controls,
+        adapt=adapt,
         start={"i0": channel},
         offline={
             "photograph": ["cat", "coffee", "astronaut"],
-            "layer": main_layers(own, _size(photographs)),
+            "layer": main_layers(networks.first, photographs.size(first)),
         },
         extra=[photographs.upload],
         key=_key("feature maps", model, keep, image, layer, channel),
     )
-
-
-def _size(photographs: Photographs) -> tuple[int, ...]:
-    return tuple(photographs.sample(photographs.dropdown.value).x.shape)
 
 
 def _known(model: nn.Module, layer: str, names: Sequence[str]) -> str:
@@ -277,22 +290,24 @@ def explore_cam(
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    own = private_copy(model)
-    photographs = Photographs(own, image, transform)
-    layers = main_layers(own, _size(photographs))
-    start = layers.index(_known(own, layer, layers)) if layer else len(layers) - 1
-    extra = [] if target is None else [class_index(own, target)]
+    networks = Networks(model)
+    photographs = Photographs(networks, image, transform)
     if method not in CAM_METHODS:
         raise unknown("CAM method", method, CAM_METHODS)
+    first = networks.given[0]
+    layers = main_layers(networks.first, photographs.size(first))
+    start = layers.index(_known(networks.first, layer, layers)) if layer else len(layers) - 1
+    wanted = None if target is None else class_index(networks.first, target)
 
-    def compute(photograph: str, other: str, method: str) -> Scene:
-        sample = photographs.sample(photograph)
-        asked = [class_index(own, other)] if other else []
-        classes = photographs.classes(photograph, [*asked, *extra])
-        # The original CAM is defined at one layer, the one before the pooled head.
-        where = layers[-1:] if method == "cam" else layers
-        stacks = cams_by_layer(own, sample, layers=where, targets=classes, method=method)
+    def compute(network: str, photograph: str, other: str, method: str) -> Scene:
+        own, sample = networks[network], photographs.sample(network, photograph)
+        asked = [other, wanted if network == first else None]
+        classes = photographs.classes(network, photograph, asked)
+        if CAM_METHODS[method] == "perturbation":
+            classes = classes[:1]  # seconds for each map
+        stacks = _cam_stacks(own, sample, classes, method)
         bars = [[prediction_bars(own, sample, index)] for index in classes]
+        where = [stack.axes["layer"][0] for stack in stacks]
         return Scene(
             stacks,
             axes={"layer": where, "class": [class_label(own, index) for index in classes]},
@@ -301,20 +316,48 @@ def explore_cam(
         )
 
     controls = {
+        "network": networks.dropdown,
         "photograph": photographs.dropdown,
         "method": dropdown("method", list(CAM_METHODS), method),
-        "other": class_search(own),
+        "other": class_search(networks.first),
     }
     return Panel(
         "Class activation maps",
         compute,
         controls,
         start={"i0": start, "blend": 50},
-        offline={"method": list(CAM_METHODS)},
-        jumps={"other": "i1"},
+        offline={"method": [m for m, cost in CAM_METHODS.items() if cost != "perturbation"]},
+        jumps={"network": ("i0", -1), "other": ("i1", 0)},
         extra=[photographs.upload],
         key=_key("cam", model, keep, image, layer, target, method),
     )
+
+
+def _cam_stacks(
+    model: nn.Module, sample: Sample, classes: Sequence[int], method: str
+) -> list[ImageStack]:
+    """Return a stack for each layer that is worth a CAM: of a gradient method for many layers."""
+    size = tuple(sample.x.shape)
+    if method == "cam":
+        return _where_the_head_is_pooled(model, sample, classes)
+    layers = main_layers(model, size)
+    if CAM_METHODS[method] == "perturbation":
+        layers = layers[-1:]
+    return cams_by_layer(model, sample, layers=layers, targets=classes, method=method)
+
+
+def _where_the_head_is_pooled(
+    model: nn.Module, sample: Sample, classes: Sequence[int]
+) -> list[ImageStack]:
+    """Return the original CAM at the one layer where it is defined, before the pooled head."""
+    refusal: ValueError | None = None
+    for layer in pooled_layers(model, tuple(sample.x.shape)):
+        try:
+            return cams_by_layer(model, sample, layers=[layer], targets=classes, method="cam")
+        except ValueError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
 
 
 def explore_saliency(
@@ -336,39 +379,49 @@ def explore_saliency(
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    own = private_copy(model)
-    photographs = Photographs(own, image, transform)
-    extra = [] if target is None else [class_index(own, target)]
+    networks = Networks(model)
+    photographs = Photographs(networks, image, transform)
     if method not in ONE_PASS:
         raise unknown("saliency method of this panel", method, ONE_PASS)
-    methods = [m for m in ONE_PASS if m != "guided" or _has_relu(own)]
+    first = networks.given[0]
+    wanted = None if target is None else class_index(networks.first, target)
 
-    def compute(photograph: str, other: str) -> Scene:
-        sample = photographs.sample(photograph)
-        asked = [class_index(own, other)] if other else []
-        classes = photographs.classes(photograph, [*asked, *extra], count=3)
-        pairs = [(how, index) for how in methods for index in classes]
+    def methods(network: str) -> list[str]:
+        return [m for m in ONE_PASS if m != "guided" or _has_relu(networks[network])]
+
+    def compute(network: str, photograph: str, other: str) -> Scene:
+        own, sample = networks[network], photographs.sample(network, photograph)
+        asked = [other, wanted if network == first else None]
+        classes = photographs.classes(network, photograph, asked, count=3)
+        pairs = [(how, index) for how in methods(network) for index in classes]
         return Scene(
             [saliency(own, sample, target=i, method=how) for how, i in watched(pairs, "map")],
-            axes={"method": methods, "class": [class_label(own, index) for index in classes]},
+            axes={
+                "method": methods(network),
+                "class": [class_label(own, index) for index in classes],
+            },
             photograph=True,
             name="Saliency of the logit",
         )
 
-    controls = {"photograph": photographs.dropdown, "other": class_search(own)}
+    controls = {
+        "network": networks.dropdown,
+        "photograph": photographs.dropdown,
+        "other": class_search(networks.first),
+    }
     return Panel(
         "Saliency maps",
         compute,
         controls,
-        start={"i0": methods.index(method)},
-        jumps={"other": "i1"},
+        start={"i0": methods(first).index(method)},
+        jumps={"other": ("i1", 0)},
         extra=[photographs.upload],
         key=_key("saliency", model, keep, image, target, method),
     )
 
 
 def _has_relu(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.ReLU) for module in model.modules())
+    return any(isinstance(module, (nn.ReLU, nn.ReLU6)) for module in model.modules())
 
 
 def explore_filters(
@@ -388,16 +441,28 @@ def explore_filters(
         steps: how many steps of ascent are computed.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    own = private_copy(model)
-    counts = channel_counts(own)
-    start = _known(own, layer, list(counts)) if layer else layer_names(own, nn.Conv2d)[0]
+    networks = Networks(model)
+    first = networks.given[0]
+    counts = lru_cache(maxsize=None)(lambda network: channel_counts(networks[network]))
+
+    def beginning(network: str) -> str:
+        return layer_names(networks[network], nn.Conv2d)[0]
+
+    start = _known(networks.first, layer, list(counts(first))) if layer else beginning(first)
 
     def adapt(controls: Controls) -> None:
-        controls["channel"].max = counts[controls["layer"].value] - 1
+        found = counts(controls["network"].value)
+        offer(controls["layer"], list(found), beginning(controls["network"].value))
+        controls["channel"].max = found[controls["layer"].value] - 1
 
-    def compute(layer: str, channel: int) -> Scene:
+    def compute(network: str, layer: str, channel: int) -> Scene:
         climb = activation_maximization(
-            own, layer, channels=[channel], steps=steps, keep=range(steps + 1), size=96
+            networks[network],
+            layer,
+            channels=[channel],
+            steps=steps,
+            keep=range(steps + 1),
+            size=96,
         )
         assert climb.values is not None
         curves = [
@@ -407,8 +472,9 @@ def explore_filters(
         return Scene([replace(climb, axes={"iteration": range(steps + 1)})], charts=curves)
 
     controls = {
-        "layer": dropdown("layer", list(counts), start),
-        "channel": int_slider("filter", channel, 0, counts[start] - 1),
+        "network": networks.dropdown,
+        "layer": dropdown("layer", list(counts(first)), start),
+        "channel": int_slider("filter", channel, 0, counts(first)[start] - 1),
     }
     return Panel(
         "Activation maximisation, step by step",
@@ -416,7 +482,7 @@ def explore_filters(
         controls,
         adapt=adapt,
         start={"i0": steps},
-        offline={"channel": range(min(4, counts[start]))},
+        offline={"channel": range(min(4, counts(first)[start]))},
         key=_key("filters", model, keep, layer, channel, steps),
     )
 

