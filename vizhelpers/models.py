@@ -1,7 +1,7 @@
 """Networks with real weights: the bundled SqueezeNet 1.1, torchvision's, and the reader's own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from vizhelpers.errors import unknown
+from vizhelpers.arguments import seed_of
+from vizhelpers.errors import said, unknown
 from vizhelpers.inputs import bare
 from vizhelpers.weights import (
     DATA,
@@ -35,14 +36,14 @@ class ModelCard:
         name: the name it was loaded by.
         source: where its weights come from, in words.
         trained: False for random weights; pictures of such a model say RANDOM in their titles.
-        transform: PIL image -> tensor (3, H, W), as the weights were trained.
-        labels: one class name for each output.
+        transform: PIL image -> tensor (3, H, W), as the weights were trained; None if unknown.
+        labels: one class name for each output; empty if unknown.
     """
 
     name: str
     source: str
     trained: bool
-    transform: Transform
+    transform: Transform | None
     labels: tuple[str, ...]
 
 
@@ -75,6 +76,11 @@ def load_model(
         >>> load_model()(torch.zeros(1, 3, 224, 224)).shape
         torch.Size([1, 1000])
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name={said(name)}: expected the name of a model, a text.")
+    if weights is not None and not isinstance(weights, (str, Path)):
+        raise TypeError(f"weights={said(weights)}: expected 'DEFAULT', None, or a path.")
+    seed = seed_of("seed", seed)
     if name == BUNDLED and weights == "DEFAULT":
         return _with_card(bundled_weights(), BUNDLED, "bundled ImageNet weights", trained=True)
     if name == SECOND:
@@ -90,7 +96,7 @@ def load_model(
     elif weights == "DEFAULT":
         model, source = downloaded_weights(architecture), "torchvision's ImageNet weights"
     else:
-        path = Path(weights).expanduser()
+        path = Path(weights)
         model, source = weights_from_file(architecture, path), f"the file {path.name}"
     return _with_card(model, name, source, trained=weights is not None)
 
@@ -133,6 +139,27 @@ def card(model: nn.Module) -> ModelCard | None:
 @cache
 def _bundled_labels() -> tuple[str, ...]:
     return tuple((DATA / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines())
+
+
+def describe(
+    model: nn.Module, transform: Transform | None, labels: Sequence[str] | None
+) -> nn.Module:
+    """Write on a model what its reader says of it: a panel does so with its own copy.
+
+    Args:
+        model: is changed: it gets a card, or a new one.
+        transform: PIL image -> tensor; None keeps what is known.
+        labels: class names; None keeps what is known.
+
+    Returns:
+        The same model.
+    """
+    if transform is None and labels is None:
+        return model
+    known = card(model) or ModelCard(type(model).__name__, "the reader's own", True, None, ())
+    names = known.labels if labels is None else tuple(labels)
+    setattr(model, _CARD, replace(known, transform=transform or known.transform, labels=names))
+    return model
 
 
 def warning_word(model: nn.Module) -> str:

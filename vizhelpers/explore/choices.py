@@ -33,16 +33,9 @@ class Photographs:
         upload: the button that takes one of the reader's own.
     """
 
-    def __init__(self, networks: Networks, image: Any, transform: Any = None) -> None:
-        """Offer the bundled photographs, and ``image`` where it is none of them.
-
-        Args:
-            networks: what they are prepared for.
-            image: where the dropdown starts.
-            transform: PIL image -> tensor, for the reader's own model.
-        """
+    def __init__(self, networks: Networks, image: Any) -> None:
+        """Offer the bundled photographs, and ``image`` where it is none of them."""
         self.networks = networks
-        self._transform = transform
         names = [*sample_images(), "cat_coffee"]
         self._own: dict[str, Any] = {}
         bundled = isinstance(image, str) and image in names
@@ -69,8 +62,7 @@ class Photographs:
         self.dropdown.value = name
 
     def _prepare(self, network: str, name: str) -> Sample:
-        transform = self._transform if network in self.networks.given else None
-        return prepare(self.networks[network], self._own.get(name, name), transform=transform)
+        return prepare(self.networks[network], self._own.get(name, name))
 
     def size(self, network: str) -> tuple[int, ...]:
         """Return the shape of a network's input."""

@@ -1,7 +1,8 @@
 """The networks that a panel looks through: the reader's first, then others to compare with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import ipywidgets as widgets
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from vizhelpers.explore.controls import dropdown
 from vizhelpers.inputs import bare
 from vizhelpers.layers import private_copy
-from vizhelpers.models import BUNDLED, SECOND, card, load_model
+from vizhelpers.models import BUNDLED, SECOND, card, describe, load_model
 
 Models = nn.Module | Mapping[str, nn.Module]
 _OTHERS = {"SqueezeNet 1.1": BUNDLED, "EfficientNet-Lite0": SECOND}
@@ -34,11 +35,27 @@ class Networks:
         dropdown: the control that chooses one; hidden where there is one only.
     """
 
-    def __init__(self, models: Models, label: str = "network") -> None:
-        """Offer ``models`` first."""
+    def __init__(
+        self,
+        models: Models,
+        label: str = "network",
+        *,
+        transform: Any = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Offer ``models`` first.
+
+        Args:
+            models: the reader's own, one or ``{name: model}``.
+            label: of the dropdown.
+            transform: PIL image -> tensor, for the reader's own.
+            labels: class names, for the reader's own.
+        """
         own = by_name(models)
         self.given = list(own)
-        self._loaded = {name: private_copy(model) for name, model in own.items()}
+        self._loaded = {
+            name: describe(private_copy(model), transform, labels) for name, model in own.items()
+        }
         present = {known.name for known in map(card, own.values()) if known}
         self._others = {
             text: name

@@ -221,8 +221,8 @@ def explore_feature_maps(
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    networks = Networks(model)
-    photographs = Photographs(networks, image, transform)
+    networks = Networks(model, transform=transform)
+    photographs = Photographs(networks, image)
     first = networks.given[0]
 
     def layers(network: str) -> list[str]:
@@ -274,6 +274,7 @@ def explore_cam(
     target: int | str | None = None,
     method: str = "gradcam",
     transform: Any = None,
+    labels: Sequence[str] | None = None,
     keep: bool = False,
 ) -> Panel:
     """Show class activation maps with the prediction; choose photograph, method, layer, class.
@@ -288,10 +289,11 @@ def explore_cam(
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method dropdown starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        labels: class names, for a module of the reader's own.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    networks = Networks(model)
-    photographs = Photographs(networks, image, transform)
+    networks = Networks(model, transform=transform, labels=labels)
+    photographs = Photographs(networks, image)
     if method not in CAM_METHODS:
         raise unknown("CAM method", method, CAM_METHODS)
     first = networks.given[0]
@@ -367,6 +369,7 @@ def explore_saliency(
     target: int | str | None = None,
     method: str = "vanilla",
     transform: Any = None,
+    labels: Sequence[str] | None = None,
     keep: bool = False,
 ) -> Panel:
     """Show a saliency map beside the photograph; choose photograph, class and method.
@@ -377,10 +380,11 @@ def explore_saliency(
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method control starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        labels: class names, for a module of the reader's own.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    networks = Networks(model)
-    photographs = Photographs(networks, image, transform)
+    networks = Networks(model, transform=transform, labels=labels)
+    photographs = Photographs(networks, image)
     if method not in ONE_PASS:
         raise unknown("saliency method of this panel", method, ONE_PASS)
     first = networks.given[0]
