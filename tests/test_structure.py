@@ -28,7 +28,7 @@ def test_tree_counts_each_module_and_what_is_in_it(vgg13: nn.Module) -> None:
 def test_depth_cuts_the_tree(model: nn.Module) -> None:
     assert [row.name for row in viz.module_tree(model, 1).rows] == ["features", "classifier"]
     assert len(viz.module_tree(model, 3).rows) == len(list(model.named_modules())) - 1
-    with pytest.raises(ValueError, match="at least one level"):
+    with pytest.raises(ValueError, match="depth=0: it must be at least 1"):
         viz.module_tree(model, 0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.arguments import number, one_of, seed_of, whole, whole_numbers
 from vizhelpers.errors import unknown
 from vizhelpers.fourier import MEAN, STD, normalised, random_spectrum, random_view, to_rgb
 from vizhelpers.layers import evaluating, run_to
@@ -69,15 +70,14 @@ def activation_maximization(
         >>> activation_maximization(net, "0", channels=[2], steps=2, size=16).frames.shape
         (1, 16, 16, 3)
     """
-    if mode not in MODES:
-        raise unknown("mode", mode, MODES)
-    kept = [steps] if keep is None else sorted({int(step) for step in keep})
-    if steps < 1 or size < 8 or not kept or kept[0] < 0 or kept[-1] > steps:
-        raise ValueError(
-            f"steps={steps}, size={size}, keep={keep}: steps must be at least 1, size at least 8, "
-            "and keep lie between 0 and steps."
-        )
-    if len(channels) < 1:
+    one_of("mode", mode, MODES)
+    steps, size = whole("steps", steps, 1), whole("size", size, 8, 4096)
+    lr, seed = number("lr", lr, -1e6, 1e6), seed_of("seed", seed)
+    kept = [steps] if keep is None else sorted(set(whole_numbers("keep", keep, 0, steps)))
+    channels = whole_numbers("channels", channels)
+    if not kept:
+        raise ValueError("keep is empty: name at least one step, or leave it out.")
+    if not channels:
         raise ValueError("channels is empty: name at least one.")
     climb = _from_pixels if mode == "pixels" else _from_fourier
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):

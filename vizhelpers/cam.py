@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vizhelpers.arguments import listed, one_of
 from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS
 from vizhelpers.classes import Target, targets_of
-from vizhelpers.errors import unknown
 from vizhelpers.gradients import activations_and_gradients, logit_of, logits
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import as_list, capture
@@ -110,10 +110,9 @@ def cams_by_layer(
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
     """Return what ``cam_sweep`` returns, but each layer's maps as a stack of their own size."""
-    if method not in CAM_METHODS:
-        raise unknown("CAM method", method, CAM_METHODS)
-    layers = as_list(layers)
-    if not layers or isinstance(targets, (str, int)) or not targets:
+    one_of("CAM method", method, CAM_METHODS)
+    layers, targets = as_list(layers), listed("targets", targets, "classes")
+    if not layers or not targets:
         raise ValueError(
             f"cam_sweep needs a list with at least one layer and one with at least one class, got "
             f"layers={layers!r}, targets={targets!r}."

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from vizhelpers.errors import unknown
+from vizhelpers.arguments import texts, whole
+from vizhelpers.errors import said, unknown
 from vizhelpers.gradients import logits
 from vizhelpers.inputs import HasTensor
 from vizhelpers.models import card
@@ -44,8 +45,7 @@ def predict(
         >>> predict(model, viz.prepare(model, "panda"), k=1)
         [giant panda (388) 1.000]
     """
-    if k < 1:
-        raise ValueError(f"k={k}: ask for at least one class.")
+    k = whole("k", k, 1)
     scores = logits(model, sample)
     if len(scores) != 1:
         raise ValueError(f"predict takes one photograph, got {len(scores)}; loop over x[i:i + 1].")
@@ -81,9 +81,10 @@ def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | 
     names = _labels(model, labels)
     if isinstance(target, str):
         return _index_of_name(target, names)
-    if isinstance(target, bool) or not hasattr(target, "__index__"):
-        raise TypeError(f"A class is an index or a name, not a {type(target).__name__}.")
-    index = target.__index__()
+    try:
+        index = whole("target", target)
+    except TypeError:
+        raise TypeError(f"A class is an index or a name, not {said(target)}.") from None
     if index < 0 or (names and index >= len(names)):
         last = f" to {len(names) - 1}" if names else ""
         raise ValueError(f"There is no class {index}. This model's classes go from 0{last}.")
@@ -152,6 +153,6 @@ def targets_of(
 
 def _labels(model: nn.Module, labels: Sequence[str] | None) -> Sequence[str]:
     if labels is not None:
-        return labels
+        return texts("labels", labels)
     known = card(model)
     return known.labels if known else ()

@@ -26,15 +26,35 @@ def unknown(kind: str, given: object, possible: Iterable[object], way_on: str = 
         A ``ValueError`` to be raised.
     """
     names = [str(name) for name in possible]
-    near = [] if isinstance(possible, range) else nearest(str(given), names)
+    near = nearest(given, names) if isinstance(given, str) and len(given) < 200 else []
     if isinstance(possible, range):
+        near = []
+    if not names:
+        hint = "There is none at all."
+    elif isinstance(possible, range):
         hint = f"Possible: {names[0]} to {names[-1]}."
     elif near:
         hint = f"Did you mean {' or '.join(repr(name) for name in near)}?"
     else:
         shown = ", ".join(repr(name) for name in names[:12])
         hint = f"Possible: {shown}{f', … ({len(names)} in all)' if len(names) > 12 else ''}."
-    return ValueError(f"There is no {kind} {given!r}. {hint} {way_on}".rstrip())
+    return ValueError(f"There is no {kind} {said(given)}. {hint} {way_on}".rstrip())
+
+
+def said(given: object, longest: int = 80) -> str:
+    """Return what was given as an error text can hold it: of arrays the shape, of texts the start.
+
+    Numbers and texts speak for themselves; of anything else the kind is said too.
+    """
+    kind = type(given).__name__
+    shape = getattr(given, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{kind} of shape {tuple(shape)}"
+    written = repr(given)
+    if len(written) > longest:
+        written = f"{written[: longest - 1]}…"
+    plain = given is None or isinstance(given, (str, int))
+    return written if plain else f"{written} ({kind})"
 
 
 def nearest(given: str, names: list[str], count: int = 3) -> list[str]:

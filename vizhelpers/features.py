@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
+from vizhelpers.arguments import whole_numbers
 from vizhelpers.errors import unknown
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import capture
@@ -76,7 +77,7 @@ def feature_maps(
 def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarray:
     """Return (N, C, h, w)."""
     x = input_tensor(model, sample)
-    output = capture(model, x, layer)[layer]
+    output = capture(model, x, [layer])[layer]
     return as_maps(model, layer, output, x).float().cpu().numpy()
 
 
@@ -89,7 +90,7 @@ def _one(maps: np.ndarray, title: object) -> np.ndarray:
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:
     if channels is None:
         return list(range(count))
-    chosen = [int(channel) for channel in channels]
+    chosen = whole_numbers("channels", channels)
     for channel in chosen:
         if not 0 <= channel < count:
             raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")

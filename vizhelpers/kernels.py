@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.arguments import flag, optional, seed_of
 from vizhelpers.layers import get_layer, layer_names
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
@@ -42,6 +43,8 @@ def kernels(
         >>> kernels(nn.Sequential(nn.Conv2d(3, 8, 5)), "0").frames.shape
         (24, 5, 5)
     """
+    colour = flag("colour", colour)
+    random_seed = optional(seed_of, "random_seed", random_seed)
     weight = _weight(model, layer, random_seed)
     trained = f"RANDOM weights (seed {random_seed}) · " if random_seed is not None else ""
     trained = trained or warning_word(model)

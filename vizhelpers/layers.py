@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.errors import unknown
+from vizhelpers.arguments import texts
+from vizhelpers.errors import said, unknown
 from vizhelpers.inputs import HasTensor, bare, input_tensor
 
 
@@ -35,6 +36,9 @@ def layer_names(
         >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), kind=nn.Conv2d)
         ['0']
     """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not all(isinstance(one, type) for one in kinds):
+        raise TypeError(f"kind={said(kind)}: expected a class, such as nn.Conv2d, or several.")
     named = bare(model).named_modules()
     return [name for name, module in named if name and isinstance(module, kind)]
 
@@ -165,7 +169,7 @@ def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
 
 def as_list(layers: str | Sequence[str]) -> list[str]:
     """Return one name or several as a list without repetitions."""
-    return [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+    return [layers] if isinstance(layers, str) else list(dict.fromkeys(texts("layers", layers)))
 
 
 def capture(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.arguments import one_of, seed_of, whole
 from vizhelpers.classes import targets_of
-from vizhelpers.errors import unknown
 from vizhelpers.gradients import Score, input_gradient, logit_of, probability_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.models import warning_word
@@ -64,16 +64,13 @@ def saliency(
         ValueError: unknown method, score or class; ``passes`` below 1; "guided" for a model
             without ReLU; and what ``capture`` refuses.
     """
-    if method not in METHODS:
-        raise unknown("saliency method", method, METHODS)
-    if of not in SCORES:
-        raise unknown("score", of, SCORES)
+    one_of("saliency method", method, METHODS)
+    one_of("score", of, SCORES)
+    seed = seed_of("seed", seed)
     x = input_tensor(model, sample).detach()
     asked = targets_of(model, x, target, labels=labels)
     score = (logit_of if of == "logit" else probability_of)(asked.indices)
-    count = _PASSES.get(method, 1) if passes is None else passes
-    if count < 1:
-        raise ValueError(f"passes={passes}: at least one is needed.")
+    count = _PASSES.get(method, 1) if passes is None else whole("passes", passes, 1)
     frames = _attribution(model, x, score, method, count, seed).abs().amax(dim=1)
     maps = frames.float().cpu().numpy()
     several = {"image": range(len(x))} if len(x) > 1 else {}

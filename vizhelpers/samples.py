@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.errors import said
 from vizhelpers.images import load_image
 from vizhelpers.inputs import bare
 from vizhelpers.models import Transform, card
@@ -48,12 +49,17 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
         >>> prepare(load_model(), "cat").x.shape
         torch.Size([1, 3, 224, 224])
     """
-    transform = transform or _own_transform(model)
+    inside = bare(model)
+    if transform is not None and not callable(transform):
+        raise TypeError(f"transform={said(transform)}: expected a function, PIL image to tensor.")
+    transform = _own_transform(model) if transform is None else transform
     tensor = transform(load_image(image))
     if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
         got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"transform must return a tensor (3, H, W), this one returned {got}.")
-    weight = next(model.parameters(), None)
+    if not torch.isfinite(tensor).all():
+        raise ValueError("transform returned NaN or infinite values; is a std of it 0?")
+    weight = next(inside.parameters(), None)
     x = tensor.float().unsqueeze(0)
     if weight is not None and weight.is_floating_point():
         x = x.to(dtype=weight.dtype, device=None if weight.is_meta else weight.device)
@@ -63,7 +69,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
 def _own_transform(model: nn.Module) -> Transform:
     """Return what a model says of its preprocessing: its card's, or timm's of a model of timm."""
     known = card(model)
-    if known:
+    if known and known.transform:
         return known.transform
     inside = bare(model)
     if isinstance(getattr(inside, "pretrained_cfg", None), dict):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vizhelpers.errors import unknown
+from vizhelpers.arguments import flag, number, one_of, optional, text, texts, whole
+from vizhelpers.errors import said, unknown
 from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, overlay, stretch
 
 if TYPE_CHECKING:
@@ -60,14 +61,18 @@ class ImageStack:
     values: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that frames, axes and titles belong together."""
-        if self.scale not in SCALES:
-            raise unknown("scale", self.scale, SCALES)
-        if self.scale_group not in ("all", "frame", *self.axes):
-            raise unknown("scale group", self.scale_group, ["all", "frame", *self.axes])
+        """Check every argument, and that frames, axes and titles belong together."""
+        one_of("scale", self.scale, SCALES)
+        if not isinstance(self.axes, Mapping) or not self.axes:
+            raise TypeError(f"axes={said(self.axes)}: expected {{axis name: its labels, …}}.")
+        one_of("scale group", self.scale_group, ["all", "frame", *map(str, self.axes)])
+        self._check_scale()
+        text("name", self.name)
+        text("unit", self.unit)
         object.__setattr__(self, "frames", _as_frames(self.frames, self.scale))
-        object.__setattr__(self, "axes", {key: list(value) for key, value in self.axes.items()})
-        object.__setattr__(self, "titles", list(self.titles) or self._default_titles())
+        axes = {text("axis", key): _labels(key, value) for key, value in self.axes.items()}
+        object.__setattr__(self, "axes", axes)
+        object.__setattr__(self, "titles", texts("titles", self.titles) or self._default_titles())
         count = math.prod(self.shape)
         if count != len(self.frames) or len(self.titles) != count:
             raise ValueError(
@@ -75,6 +80,22 @@ class ImageStack:
                 f"{ {key: len(value) for key, value in self.axes.items()} } for {count}: "
                 "these must agree."
             )
+        if self.values is not None and np.shape(self.values) != (count,):
+            raise ValueError(f"values={said(self.values)}: expected {count} numbers, one a frame.")
+
+    def _check_scale(self) -> None:
+        low = optional(number, "vmin", self.vmin)
+        high = optional(number, "vmax", self.vmax)
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"vmin={low:g} lies above vmax={high:g}.")
+        number("blend", self.blend, 0, 1)
+        base = self.base
+        if base is None:
+            return
+        if not isinstance(base, np.ndarray) or base.ndim != 3 or base.shape[2] != 3:
+            raise ValueError(f"base={said(base)}: expected a photograph, an array (H, W, 3).")
+        if base.dtype != np.uint8 or 0 in base.shape:
+            raise ValueError(f"base: {said(base)}, {base.dtype}; expected uint8 with pixels.")
 
     def _default_titles(self) -> list[str]:
         """Name each frame by the axes that vary; the figure's title tells the others."""
@@ -157,7 +178,10 @@ class ImageStack:
         axes = dict(self.axes)
         for axis, labels in self.axes.items():
             wanted = chosen.get(axis, labels)
-            wanted = list(wanted) if isinstance(wanted, (list, tuple, range)) else [wanted]
+            several = isinstance(wanted, (list, tuple, range, np.ndarray)) and np.ndim(wanted) == 1
+            wanted = list(wanted) if several else [wanted]
+            if not wanted:
+                raise ValueError(f"{axis}: the list of labels is empty; name at least one.")
             positions.append([_position(axis, label, list(labels)) for label in wanted])
             axes[axis] = wanted
         index = np.arange(len(self)).reshape(self.shape)[np.ix_(*positions)].ravel()
@@ -254,17 +278,15 @@ class ImageStack:
             A matplotlib ``Figure``; at the end of a cell it is shown.
 
         Raises:
-            ValueError: ``limit`` or ``columns`` below 1, ``blend`` outside 0..1, or ``photograph``
-                for a stack that has no ``base``.
+            TypeError: an argument of another kind.
+            ValueError: ``limit`` or ``columns`` below 1, ``blend`` outside 0..1, ``width`` outside
+                1..100, or ``photograph`` for a stack that has no ``base``.
         """
         from vizhelpers.view.static import montage
 
-        blend = self.blend if blend is None else blend
-        if limit < 1 or (columns is not None and columns < 1) or not 0 <= blend <= 1:
-            raise ValueError(
-                f"limit={limit}, columns={columns}, blend={blend}: limit and columns must be at "
-                "least 1, blend between 0 and 1."
-            )
+        limit, columns = whole("limit", limit, 1), optional(whole, "columns", columns, 1)
+        blend = number("blend", self.blend if blend is None else blend, 0, 1)
+        photograph, width = flag("photograph", photograph), number("width", width, 1, 100)
         shown = min(limit, len(self))
         tiles = [self.colours(i, blend) for i in range(shown)]
         titles = self.figure_titles()[:shown]
@@ -342,7 +364,14 @@ class ImageStack:
 
 
 def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
-    array = np.asarray(frames)
+    try:
+        array = np.asarray(frames)
+    except Exception as error:  # __array__ is anybody's code, and lists may be ragged
+        raise ValueError(f"frames={said(frames)} are no array of numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"frames={said(frames)}: expected numbers, got {array.dtype}.")
+    if isinstance(frames, np.ma.MaskedArray):
+        array = np.ma.filled(frames.astype(np.float32), np.nan)  # so that it is drawn as no number
     if scale == "rgb":
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
             raise ValueError(
@@ -352,7 +381,17 @@ def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
         raise ValueError(f"A {scale} stack needs frames (N, H, W), got {array.shape}.")
     if 0 in array.shape:
         raise ValueError(f"A stack needs at least one frame of one pixel, got {array.shape}.")
-    return array if scale == "rgb" else np.ascontiguousarray(array, dtype=np.float32)
+    if scale == "rgb":
+        return array
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _labels(axis: str, labels: Any) -> list[Any]:
+    try:
+        return list(labels)
+    except TypeError:
+        raise TypeError(f"axes: {axis!r} has {said(labels)}; expected its labels.") from None
 
 
 def _gaps_of(frame: np.ndarray) -> str:
@@ -369,8 +408,11 @@ def _named(axis: str, label: Any) -> str:
 
 
 def _position(axis: str, label: Any, labels: list[Any]) -> int:
-    if label in labels:
-        return labels.index(label)
+    try:
+        if label in labels:
+            return labels.index(label)
+    except (ValueError, RuntimeError):
+        pass  # an array or a tensor, which is equal to nothing as a whole
     numbered = labels == list(range(len(labels)))
     possible = range(len(labels)) if numbered else labels
     raise unknown(axis, label, possible, "This stack holds no other.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vizhelpers.errors import unknown
+from vizhelpers.arguments import one_of, texts, whole, whole_numbers
 from vizhelpers.inputs import bare
 from vizhelpers.layers import output_shapes
 
@@ -97,7 +97,10 @@ def on_meta(model: nn.Module) -> nn.Module:
 
 
 def _empty(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
-    return torch.empty(tuple(size), device="meta", dtype=dtype_of(model))
+    try:
+        return torch.empty(tuple(size), device="meta", dtype=dtype_of(model))
+    except RuntimeError as error:  # more numbers than can be counted
+        raise ValueError(f"input_size={tuple(size)} is too large: {error}.") from error
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
@@ -128,8 +131,7 @@ def module_tree(
         Sequential on [1, 3, 8, 8]: 224 parameters
         0             Conv2d  [1, 8, 6, 6]            224  100.0%
     """
-    if depth < 1:
-        raise ValueError(f"depth={depth}: the tree needs at least one level.")
+    depth, input_size = whole("depth", depth, 1), whole_numbers("input_size", input_size, 0)
     model = bare(model)
     shapes = output_shapes(on_meta(model), _empty(model, input_size))
     total = sum(p.numel() for p in model.parameters())
@@ -230,10 +232,11 @@ def summary(
     from torchinfo.enums import ColumnSettings
 
     known = [column.value for column in ColumnSettings]
+    col_names = texts("col_names", col_names)
     for column in col_names:
-        if column not in known:
-            raise unknown("torchinfo column", column, known)
-    size = tuple(input_size)
+        one_of("torchinfo column", column, known)
+    depth, col_width = whole("depth", depth, 1), whole("col_width", col_width, 1, 200)
+    size = tuple(whole_numbers("input_size", input_size, 0))
     copy_ = on_meta(model)
     # Refuses a size that the model cannot take, in plain words.
     output_shapes(copy_, _empty(model, size))

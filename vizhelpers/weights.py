@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vizhelpers.errors import WeightsUnavailable
+from vizhelpers.errors import WeightsUnavailable, said
 
 DATA = files("vizhelpers") / "data"
 
@@ -114,9 +114,14 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
     Raises:
         WeightsUnavailable: no such file, not a state dict, or one for another model.
     """
-    if not path.is_file():
+    try:
+        path = path.expanduser()
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
+        there = False
+    if not there:
         raise WeightsUnavailable(
-            f"There is no file {str(path)!r}. weights= takes 'DEFAULT', None, or the path of a "
+            f"There is no file {said(str(path))}. weights= takes 'DEFAULT', None, or the path of a "
             "state dict."
         )
     state = _read_state_dict(path)

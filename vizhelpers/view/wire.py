@@ -6,8 +6,9 @@ and read the value back to within 1/255 of the frame's range.
 
 Two kinds of frames need more. Where a scale shows only a part of a frame's range (a saliency map,
 whose few strongest pixels are clipped), 256 levels would leave that part too few: all frames then
-have a second byte, ``fine``, which suffices for a hundredth of the range. Where a frame holds what is no number, ``gaps`` says so, and its last
-three levels stand for minus infinity, infinity and NaN.
+have a second byte, ``fine``, which suffices for a hundredth of the range. Where a frame holds what
+is no number, ``gaps`` says so, and its last three levels stand for minus infinity, infinity and
+NaN.
 """
 
 from collections.abc import Mapping, Sequence
