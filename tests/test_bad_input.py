@@ -210,7 +210,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     return array
 
 
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=250)
 @given(arrays())
 def test_any_array_is_a_picture_or_refused(array: np.ndarray) -> None:
     before = array.tobytes() if array.dtype != object else None
@@ -314,7 +314,7 @@ ANYTHING = st.one_of(
 )  # fmt: skip
 
 
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=250)
 @given(ANYTHING)
 def test_anything_else_is_refused_as_an_image(source: Any) -> None:
     assert is_a_picture_or_refused(source) is None
@@ -333,3 +333,179 @@ def test_composite_takes_a_size_and_a_centre_or_refuses(name: str, value: Any) -
         assert name in str(error)
     else:
         assert made.image.size[0] <= 20_000
+
+
+# ------------------------------------------------------------ arguments
+
+FLOATS = st.sampled_from([0.0, 0.5, -1.0, 1e38, -1e300, float("nan"), float("inf")])
+TENSORS = st.builds(
+    lambda shape, kind, value: torch.full(shape, value).to(kind),
+    st.one_of(
+        st.lists(st.integers(0, 4), max_size=5),
+        st.sampled_from([[1, 3, 12, 12], [2, 3, 12, 12], [1, 1, 12, 12], [1, 3, 2, 2]]),
+    ),
+    st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64,
+                     torch.bool, torch.uint8, torch.complex64]),
+    st.sampled_from([0.0, 1.0, -2.0, 1e4, float("nan"), float("inf")]),
+)  # fmt: skip
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-2, 8), FLOATS, st.text(), st.binary(),
+    st.sampled_from(["0", "2", "conv", "gradcam", "\0", "a" * 3000, 2**70, -(10**30)]),
+)  # fmt: skip
+EMPTY: list[Any] = [[], (), {}, set(), range(0), "", b"", np.array([]), torch.tensor([])]
+WRONG = st.one_of(
+    SCALARS,
+    TENSORS,
+    arrays(),
+    st.lists(SCALARS, max_size=4),
+    st.lists(st.sampled_from([0, 0, 1, "0", "2"]), max_size=4),  # with duplicates
+    st.lists(st.integers(-1, 20), max_size=5).map(tuple),
+    st.dictionaries(st.text(max_size=3), SCALARS, max_size=2),
+    st.integers(0, len(ODD) - 1).map(ODD.__getitem__),
+    st.integers(0, len(EMPTY) - 1).map(EMPTY.__getitem__),
+    st.sampled_from([torch.nn.ReLU, torch.tensor(1), np.int64(1), np.float32(1), np.bool_(True)]),
+)
+STACK = viz.ImageStack(np.arange(24.0).reshape(6, 2, 2), {"channel": range(6)})
+NAMES = ["a", "b", "c", "d", "e"]
+# Every public function that looks at a model or draws, with arguments that are right.
+RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "capture": (viz.capture, {"layers": "0"}),
+    "feature_maps": (viz.feature_maps, {"layer": "0", "channels": [0]}),
+    "cam": (viz.cam, {"layer": "2", "target": 0, "method": "gradcam", "labels": NAMES}),
+    "cam_sweep": (
+        viz.cam_sweep,
+        {"layers": ["0", "2"], "targets": [0, 1], "method": "gradcam", "labels": NAMES},
+    ),
+    "saliency": (
+        viz.saliency,
+        {"target": 1, "method": "smoothgrad", "of": "logit", "labels": NAMES, "passes": 2,
+         "seed": 0},
+    ),
+    "predict": (viz.predict, {"k": 2, "labels": NAMES}),
+    "prepare": (viz.prepare, {"image": "cat", "transform": lambda _: torch.zeros(3, 12, 12)}),
+    "activation_maximization": (
+        viz.activation_maximization,
+        {"layer": "2", "channels": [0], "steps": 2, "size": 12, "lr": 1.0, "seed": 0,
+         "keep": None, "mode": "pixels"},
+    ),
+    "kernels": (viz.kernels, {"layer": "0", "colour": False, "random_seed": None}),
+    "class_index": (viz.class_index, {"target": 1, "labels": NAMES}),
+    "module_tree": (viz.module_tree, {"depth": 2, "input_size": (1, 3, 12, 12)}),
+    "summary": (
+        viz.summary,
+        {"input_size": (1, 3, 12, 12), "depth": 3, "col_names": ["num_params"], "col_width": 25},
+    ),
+    "get_layer": (viz.get_layer, {"name": "0"}),
+    "layer_names": (viz.layer_names, {"kind": torch.nn.Conv2d}),
+    "load_model": (viz.load_model, {"name": "alexnet", "weights": "nowhere.pth", "seed": 0}),
+    "ImageStack": (
+        viz.ImageStack,
+        {"frames": np.zeros((2, 3, 3)), "axes": {"i": [0, 1]}, "titles": NAMES[:2],
+         "scale": "sequential", "vmin": None, "vmax": None, "scale_group": "all", "base": None,
+         "blend": 1.0, "name": "", "unit": "", "values": None},
+    ),
+    "ImageStack.select": (STACK.select, {"channel": 1}),
+    "ImageStack.plot": (
+        STACK.plot,
+        {"limit": 6, "columns": None, "blend": None, "photograph": False, "width": 4.0},
+    ),
+}  # fmt: skip
+WITHOUT_INPUT = ("prepare", "activation_maximization", "kernels", "class_index", "module_tree",
+                 "summary", "get_layer", "layer_names")  # fmt: skip
+
+
+def call(name: str, model: torch.nn.Module, **other: Any) -> Any:
+    """Call a function with arguments that are right, but for those that are given."""
+    function, right = RIGHT[name]
+    given = {**right, **other}
+    if name not in ("load_model", "ImageStack", "ImageStack.select", "ImageStack.plot"):
+        given.setdefault("model", model)
+        if name not in WITHOUT_INPUT:
+            given.setdefault("sample", torch.ones(1, 3, 12, 12))
+    return function(**given)
+
+
+def arguments_of(name: str) -> list[str]:
+    alone = name == "load_model" or name.startswith("ImageStack")
+    more = [] if alone else ["model"] if name in WITHOUT_INPUT else ["model", "sample"]
+    return [*more, *RIGHT[name][1]]
+
+
+def state_of(model: torch.nn.Module) -> list[object]:
+    """All that a call must not change, as values that compare."""
+    found: list[object] = [bytes(torch.get_rng_state().numpy()), torch.is_grad_enabled()]
+    for module in model.modules():
+        hooks = [len(v) for k, v in vars(module).items() if k.endswith("_hooks")]
+        found += [module.training, hooks]
+    for parameter in model.parameters():
+        found += [parameter.tolist(), parameter.requires_grad, parameter.grad]
+    return found
+
+
+def words_for(value: Any) -> list[str]:
+    """What an error text may call a value, or one of the values in it."""
+    entries = list(value.values()) if isinstance(value, dict) else []
+    if isinstance(value, (list, tuple, set, range)):
+        entries = list(value)
+    words = [type(value).__name__, *(word for entry in entries for word in words_for(entry))]
+    words += [str(tuple(getattr(value, "shape", ()))), str(getattr(value, "dtype", "Nothing"))]
+    return [*words, repr(value)[:40], str(value)[:40]]
+
+
+def names_what_was_given(text: str, argument: str, value: Any) -> bool:
+    # Of a model it may say what it lacks: its layers, its scores, its card.
+    about = {
+        "model": ["layer", "scores", "Module"],
+        "sample": ["input", "photograph"],
+        "image": ["picture"],
+        "input_size": ["shape"],
+        "seed": ["nowhere.pth"],  # a right seed, and the file that is missing
+    }
+    known = [argument, argument.rstrip("s"), *about.get(argument, []), *words_for(value)]
+    return any(word in text for word in known if word)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_arguments_that_are_right_are_taken(name: str, tiny: torch.nn.Module) -> None:
+    """Else the next test would be passed by functions that refuse everything."""
+    if name == "load_model":
+        with pytest.raises(viz.WeightsUnavailable, match="nowhere"):
+            call(name, tiny)
+    else:
+        assert call(name, tiny) is not None
+
+
+@settings(QUICK, max_examples=60)
+@given(data=st.data())
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_argument_that_is_wrong_is_handled_or_refused_by_its_name(
+    name: str, tiny: torch.nn.Module, data: st.DataObject
+) -> None:
+    argument = data.draw(st.sampled_from(arguments_of(name)))
+    value = data.draw(WRONG)
+    if argument in ("steps", "passes") and isinstance(value, int) and value > 50:
+        return  # a million steps are allowed, and can be stopped
+    before = state_of(tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            call(name, tiny, **{argument: value})
+        except (ValueError, TypeError) as error:
+            told = str(error)
+            assert names_what_was_given(told, argument, value), told
+            assert len(told) < 4000
+    assert state_of(tiny) == before
+
+
+def test_the_judge_of_that_test_sees_a_changed_model_and_a_text_that_names_nothing(
+    tiny: torch.nn.Module,
+) -> None:
+    before = state_of(tiny)
+    tiny.train()
+    assert state_of(tiny) != before
+    tiny.eval()
+    assert state_of(tiny) == before
+    tiny[0].register_forward_hook(print)
+    assert state_of(tiny) != before
+    assert not names_what_was_given("list index out of range", "layer", "nowhere")
+    assert not names_what_was_given("division by zero", "size", 0.25)

@@ -73,7 +73,7 @@ def listed(name: str, values: Any, what: str) -> list[Any]:
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
         try:
             return list(values)
-        except TypeError:  # an array or tensor of no axis
+        except (TypeError, NotImplementedError):  # an array of no axis, a memoryview of two
             pass
     raise TypeError(f"{name}={said(values)}: expected a list of {what}.")
 

@@ -390,7 +390,7 @@ def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
 def _labels(axis: str, labels: Any) -> list[Any]:
     try:
         return list(labels)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         raise TypeError(f"axes: {axis!r} has {said(labels)}; expected its labels.") from None
 
 
@@ -411,7 +411,7 @@ def _position(axis: str, label: Any, labels: list[Any]) -> int:
     try:
         if label in labels:
             return labels.index(label)
-    except (ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError):
         pass  # an array or a tensor, which is equal to nothing as a whole
     numbered = labels == list(range(len(labels)))
     possible = range(len(labels)) if numbered else labels
