@@ -1,5 +1,6 @@
 """What the panels let a reader choose from: photographs, classes, layers with maps."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,10 @@ YOURS = "your photograph"
 _FEW = 3  # layers
 # Both halves' classes, since neither is always among the five most probable.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
-_POOLING = ("Pool", "ReLU", "Dropout", "BatchNorm", "SiLU", "Hardswish", "Identity", "Sequential")
+_COPIES = re.compile(
+    # BatchNormAct2d of timm is a block's last step, and its maps are no copy of a neighbour's.
+    "Pool|ReLU|Dropout|BatchNorm(?!Act)|SiLU|Hardswish|Identity|Sequential"
+)
 
 
 class Photographs:
@@ -131,11 +135,7 @@ def main_layers(model: nn.Module, size: tuple[int, ...], count: int = 8) -> list
     """
     shapes = {n: s for n, s in _map_shapes(model, size).items() if s[2] * s[3] > 1}
     modules = dict(model.named_modules())
-    worth = [
-        name
-        for name in shapes
-        if not any(word in type(modules[name]).__name__ for word in _POOLING)
-    ]
+    worth = [name for name in shapes if not _COPIES.search(type(modules[name]).__name__)]
     outer = _outermost(worth)
     if len(outer) < _FEW:  # an encoder that holds all the blocks
         outer = _outermost([n for n in worth if n not in outer or not _inside(n, worth)])
