@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import vizhelpers as viz
 import vizhelpers.flash.utils as ours
 from vizhelpers.flash.utils.imagenet import ImageNetIndex
+from vizhelpers.models import card
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,6 @@ def test_spaces_repetitions_and_capitals_do_no_harm(their_index: TheirIndex) -> 
 def test_labels_that_stand_with_the_model_are_the_same_but_six(model: nn.Module) -> None:
     index = ImageNetIndex()
     numbers = {name: number for name, number in index.items()}
-    labels = [line.lower() for line in viz.models._bundled_labels()]
+    labels = [name.lower() for name in card(model).labels]  # type: ignore[union-attr]
     other = [number for name, number in numbers.items() if labels[number] != name]
     assert other == [134, 264, 474, 517, 638, 639]

@@ -86,8 +86,8 @@ def saliency_figure(
 def _draw_bar(axes: Axes, drawn: AxesImage) -> None:
     """Draw the colours of a map with their values: matplotlib's own bar takes as long as a map."""
     low, high = drawn.get_clim()
-    ramp = np.linspace(high, low, 256)[:, None]
-    axes.imshow(ramp, cmap=drawn.get_cmap(), aspect="auto", extent=(0, 1, low, high))
+    edges = np.linspace(low, high, 129)
+    axes.pcolormesh([0, 1], edges, edges[1:, None], cmap=drawn.get_cmap(), rasterized=True)
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.tick_params(labelsize=8)
