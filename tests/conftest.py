@@ -18,6 +18,12 @@ def model() -> nn.Module:
 
 
 @pytest.fixture(scope="session")
+def second() -> nn.Module:
+    """EfficientNet-Lite0: BatchNorm, residual sums, depthwise convolutions, a pooled head."""
+    return viz.load_model("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
 def clean_model(model: nn.Module) -> nn.Module:
     """The bundled model without in-place operations, which captum's guided hooks cannot bear."""
     clean = copy.deepcopy(model)

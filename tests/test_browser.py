@@ -29,7 +29,8 @@ if not browser.REQUIRED and (find_spec("playwright") is None or browser.chromium
 from playwright.sync_api import Browser, expect  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+# 07 has the panel of 05, for a network that its cells load from a file.
+NAMES = sorted({path.stem for path in FOLDER.glob("*.ipynb")} - {"07_your_model"})
 PRELUDE = """import torch, torchvision
 model = viz.load_model()
 with torch.device("meta"):
@@ -43,21 +44,21 @@ SETUP, PREPARE, EXPLORE, BUSY, LIVE = range(5)
 
 
 @cache
-def model() -> nn.Module:
-    return viz.load_model()
+def model(network: str = "SqueezeNet") -> nn.Module:
+    return viz.load_model("efficientnet_lite0") if "Efficient" in network else viz.load_model()
 
 
 @cache
 def named(name: str) -> nn.Module:
-    if name.startswith("SqueezeNet"):
-        return model()
+    if name.startswith(("SqueezeNet", "EfficientNet")):
+        return model(name.partition(" ")[0])
     with torch.device("meta"):
         return models.vgg13()
 
 
 @cache
-def photograph(name: str) -> viz.Sample:
-    return viz.prepare(model(), name)
+def photograph(network: str, name: str) -> viz.Sample:
+    return viz.prepare(model(network), name)
 
 
 def drawn(
@@ -120,42 +121,45 @@ def summary(state: State) -> Expected:
 
 def kernels(state: State) -> Expected:
     seed = 0 if "random" in state.text("weights") else None
-    stack = viz.kernels(model(), state.text("layer"), random_seed=seed)
+    stack = viz.kernels(model(state.text("network")), state.text("layer"), random_seed=seed)
     places = [state.number("output channel"), state.number("input channel")]
     frame = np.ravel_multi_index(places[: len(stack.shape)], stack.shape) if len(stack) > 1 else 0
     return drawn(stack, int(frame), state)
 
 
 @cache
-def maps_of(photo: str, layer: str) -> viz.ImageStack:
-    return viz.feature_maps(model(), photograph(photo), layer)
+def maps_of(photo: str, layer: str, network: str = "SqueezeNet") -> viz.ImageStack:
+    return viz.feature_maps(model(network), photograph(network, photo), layer)
 
 
 def feature_maps(state: State) -> Expected:
-    stack = maps_of(state.text("photograph", "cat"), state.text("layer"))
+    photo, layer = state.text("photograph", "cat"), state.text("layer")
+    stack = maps_of(photo, layer, state.text("network", "SqueezeNet"))
     return drawn(stack, state.number("channel"), state)
 
 
 @cache
-def cams(photo: str, layer: str, targets: tuple[str, ...], method: str) -> viz.ImageStack:
-    targets = [viz.class_index(model(), target) for target in targets]
-    layers = [layer]
-    return viz.cam_sweep(model(), photograph(photo), layers=layers, targets=targets, method=method)
+def cams(
+    network: str, photo: str, layer: str, targets: tuple[str, ...], method: str
+) -> viz.ImageStack:
+    net, sample = model(network), photograph(network, photo)
+    return viz.cam_sweep(net, sample, layers=[layer], targets=targets, method=method)
 
 
 def cam(state: State) -> Expected:
     """All layers have the diverging scale where the map of one has a negative value."""
     photo, method = state.text("photograph", "cat_coffee"), state.text("method")
+    network = state.text("network", "SqueezeNet")
     layers = state["layer"].options if "layer" in state else ("features.12",)
     layer, asked = state.text("layer", layers[-1]), state.text("class")
     offered = state["class"].options
-    stack = cams(photo, layer, offered, method)
-    signed = layers if method in ("cam", "eigencam") else ()
-    stacks = [cams(photo, other, offered, method) for other in signed]
+    stack = cams(network, photo, layer, offered, method)
+    signed = layers if method in ("cam", "eigencam", "eigengradcam") else ()
+    stacks = [cams(network, photo, other, offered, method) for other in signed]
     if any(other.scale == "diverging" for other in stacks):
         stack = replace(stack, scale="diverging")
     title = f"{layer} · {asked}" if len(layers) > 1 else asked
-    answer = viz.predict(model(), photograph(photo))
+    answer = viz.predict(model(network), photograph(network, photo))
     rows = [["▸ " * (p.label == asked) + p.label, f"{p.probability:.3f}"] for p in answer]
     words = "one scale for each layer" if len(layers) > 1 else "one scale for all"
     shown = drawn(stack, offered.index(asked), state, title=title, words=words)
@@ -164,7 +168,7 @@ def cam(state: State) -> Expected:
 
 @cache
 def salient(photo: str, target: str, method: str) -> viz.ImageStack:
-    return viz.saliency(model(), photograph(photo), target=target, method=method)
+    return viz.saliency(model(), photograph("SqueezeNet", photo), target=target, method=method)
 
 
 def saliency(state: State) -> Expected:
@@ -174,16 +178,16 @@ def saliency(state: State) -> Expected:
 
 
 @cache
-def climb(layer: str, channel: int) -> viz.ImageStack:
+def climb(network: str, layer: str, channel: int) -> viz.ImageStack:
     steps = range(31)
     return viz.activation_maximization(
-        model(), layer, channels=[channel], steps=30, keep=steps, size=96
+        model(network), layer, channels=[channel], steps=30, keep=steps, size=96
     )
 
 
 def filters(state: State) -> Expected:
-    stack, step = climb(state.text("layer", "features.0"), state.number("filter")), state.number
-    at = step("iteration")
+    layer, network = state.text("layer", "features.0"), state.text("network")
+    stack, at = climb(network, layer, state.number("filter")), state.number("iteration")
     return Expected(stack.frames[at], tolerance=0, curve=float(stack.values[at]))
 
 
@@ -408,7 +412,7 @@ def test_the_grid_shows_all_frames_and_choosing_one_moves_the_sliders(opened: Op
     state, _ = panel.settle(kernels)
     panel.grid.wait_for()
     columns = columns_of(panel)
-    stack = viz.kernels(model(), state.text("layer"))
+    stack = viz.kernels(model(state.text("network")), state.text("layer"))
     assert thumbnails(panel, stack, columns) == 0
     box = panel.grid.bounding_box()
     side = box["width"] / columns

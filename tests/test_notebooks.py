@@ -14,7 +14,15 @@ from nbformat import NotebookNode
 from tools import build_notebooks, student_notebooks
 from tools.build_notebooks import LARGEST, NOTEBOOKS, SOURCES, WIDGET_VIEW
 
-SERIES = ["01_print", "02_torchinfo", "03_kernels", "04_hooks", "05_cam", "06_flashtorch"]
+SERIES = [
+    "01_print",
+    "02_torchinfo",
+    "03_kernels",
+    "04_hooks",
+    "05_cam",
+    "06_flashtorch",
+    "07_your_model",
+]
 HEADINGS = ["Where this picture misleads", "Summary", "References"]
 # A folder of this or any other machine; a web address and `a/tmp/b` are none.
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:-])(/(home|root|Users|tmp|var|usr|opt)/|[A-Za-z]:\\)")
@@ -51,7 +59,7 @@ def texts(output: NotebookNode) -> list[str]:
     return [str(output.get("text", "")), *(str(data[kind]) for kind in kinds)]
 
 
-def test_the_series_has_its_six_notebooks_and_no_more() -> None:
+def test_the_series_has_its_seven_notebooks_and_no_more() -> None:
     assert build_notebooks.names() == SERIES
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == SERIES
 
