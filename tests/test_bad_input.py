@@ -457,7 +457,8 @@ def names_what_was_given(text: str, argument: str, value: Any) -> bool:
     about = {
         "model": ["layer", "scores", "Module"],
         "sample": ["input", "photograph"],
-        "image": ["picture"],
+        "image": ["picture", "array"],
+        "labels": ["class"],
         "input_size": ["shape"],
         "seed": ["nowhere.pth"],  # a right seed, and the file that is missing
     }

@@ -11,15 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from vizhelpers.decode import (
-    SMALLEST_SIDE,
-    as_array,
-    as_bytes,
-    from_array,
-    from_bytes,
-    from_upload,
-    upright_rgb,
-)
+from vizhelpers.arrays import as_array, from_array
+from vizhelpers.decode import SMALLEST_SIDE, as_bytes, from_bytes, from_upload, upright_rgb
 from vizhelpers.errors import ImageError, nearest
 
 _PHOTOGRAPHS = files("vizhelpers") / "data" / "photographs"
