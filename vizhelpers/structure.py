@@ -244,11 +244,10 @@ def summary(
     with torch.random.fork_rng(devices=[]):
         found = torchinfo.summary(
             copy_,
-            input_size=size,
+            input_data=_empty(model, size),
             depth=depth,
             col_names=tuple(col_names),
             col_width=col_width,
-            dtypes=[dtype_of(model)],
             device="meta",
             mode="eval",
             verbose=0,
