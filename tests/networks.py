@@ -141,6 +141,14 @@ TINY: dict[str, Tiny] = {
 }
 
 
+# Attention uses its last linear layer as a function, so that no hook of that layer's own is called.
+_LAST = {
+    "MultiheadAttention": "out_proj",
+    "ShiftedWindowAttention": "proj",
+    "ShiftedWindowAttentionV2": "proj",
+}
+
+
 def unit_variance(model: nn.Module, x: Tensor) -> nn.Module:
     """Scale a random network so that each layer's output has variance 1 on ``x``, heads included.
 
@@ -157,7 +165,7 @@ def unit_variance(model: nn.Module, x: Tensor) -> nn.Module:
     """
 
     def scale(module: nn.Module, args: tuple, kwargs: dict, output: object) -> object:
-        last = module.out_proj if isinstance(module, nn.MultiheadAttention) else module
+        last = getattr(module, _LAST.get(type(module).__name__, ""), module)
         if not last.weight.any():
             nn.init.normal_(last.weight)
         if last.bias is not None:
@@ -168,11 +176,10 @@ def unit_variance(model: nn.Module, x: Tensor) -> nn.Module:
             last.weight.div_(spread)
         return module.forward(*args, **kwargs)  # what follows must see it scaled
 
-    kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
     handles = [
         module.register_forward_hook(scale, with_kwargs=True)
         for module in model.eval().modules()
-        if isinstance(module, kinds)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) or type(module).__name__ in _LAST
     ]
     for name, parameter in model.named_parameters():
         if name.endswith(("layer_scale", "gamma")):  # ConvNeXt's branches begin at 1e-6

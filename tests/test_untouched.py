@@ -81,6 +81,10 @@ def _convolution(layer: str, network: Tiny) -> str:
     return network.convolution if layer in network.layers else layer
 
 
+# FlashTorch's figures belong to pyplot as well: they are meant to be left there.
+IN_PYPLOT = ("Backprop.visualize",)
+
+
 class Stop(Exception):
     """What a user's own hook raises; no kind of error that vizhelpers knows."""
 
@@ -235,7 +239,11 @@ def left_behind(s: Situation) -> tuple[list[str], BaseException | None]:
             CALLS[s.call](model, x, layer, network)
         except BaseException as error:
             raised = error
-        return difference(before, snapshot(model, x)), raised
+        after = snapshot(model, x)
+    if s.call in IN_PYPLOT:
+        plt.close("all")
+        after["global: figures"] = before["global: figures"]
+    return difference(before, after), raised
 
 
 def allowed(s: Situation, raised: BaseException | None) -> bool:
