@@ -10,6 +10,7 @@ from vizhelpers.arguments import number, one_of, seed_of, whole, whole_numbers
 from vizhelpers.errors import unknown
 from vizhelpers.fourier import MEAN, STD, normalised, random_spectrum, random_view, to_rgb
 from vizhelpers.layers import evaluating, run_to
+from vizhelpers.maps import arranged
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps as watched
 from vizhelpers.stack import ImageStack
@@ -174,10 +175,12 @@ def _noise(model: nn.Module, count: int, size: int, seed: int) -> Tensor:
 
 def _mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:
     """Return each picture's mean activation of its own channel, (N,), graph attached."""
-    output = run_to(model, x, layer)
-    if output.ndim != 4:
+    found = run_to(model, x, layer)
+    output = arranged(model, found, x)
+    if output is None:
         raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(output.shape)}; expected maps (N, C, H, W)."
+            f"Layer {layer!r} puts out shape {tuple(found.shape)}; expected maps (N, C, H, W), or "
+            "tokens that lie on the image."
         )
     for channel in channels:
         if not 0 <= channel < output.shape[1]:
@@ -195,5 +198,5 @@ def _as_pictures(x: Tensor) -> np.ndarray:
 
 def _as_uint8(rgb: Tensor) -> np.ndarray:
     """Return pictures (N, H, W, 3) uint8 of (N, 3, H, W), values 0 to 1."""
-    rounded = rgb.clamp(0, 1).mul(255).round()
-    return rounded.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+    rounded = rgb.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return rounded.permute(0, 2, 3, 1).cpu().numpy()

@@ -35,7 +35,7 @@ def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
             "(N, C, h, w) and as (N, h, w, C), and this network uses both orders. An input of "
             "another size makes it plain; viz.capture returns the output as it is."
         )
-    maps = _arranged(model, output, x)
+    maps = arranged(model, output, x)
     if maps is None or maps.shape[2] * maps.shape[3] == 1:
         raise ValueError(
             f"Layer {layer!r} puts out shape {tuple(output.shape)}: no rows and columns are left "
@@ -56,13 +56,14 @@ def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     shapes = output_shapes(model, x, once=True)
     for name, _ in bare(model).named_modules():
         if name in shapes:
-            maps = _arranged(model, torch.empty(shapes[name], device="meta"), x)
+            maps = arranged(model, torch.empty(shapes[name], device="meta"), x)
             if maps is not None:
                 found[name] = tuple(maps.shape)
     return found
 
 
-def _arranged(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
+def arranged(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
+    """Return what ``as_maps`` returns, maps of one cell among it; None where there are no maps."""
     if len(output) != len(x) or 0 in output.shape or _both_ways(model, output, x):
         return None  # of another length: windows of an attention, not images
     if output.ndim == 3:
