@@ -6,11 +6,9 @@ Nothing here is a test: a ratio is a measurement, and it differs from machine to
 
 import argparse
 import io
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from itertools import chain
 
 import matplotlib
 
@@ -22,25 +20,10 @@ import torch
 from torch import nn
 
 import vizhelpers as viz
+from benchmarks.gradient_rows import ascent_rows, figure_row, sweep_rows
+from benchmarks.timing import Row, alternately, seconds
 from tools import build_notebooks
 from vizhelpers.view.static import to_png
-
-Row = tuple[str, float, float, str]
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def alternately(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int
-) -> tuple[float, float]:
-    """Return the medians of both sides, in seconds; the first round only warms up."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def shown(figure: plt.Figure) -> bytes:
@@ -142,9 +125,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     print("| what | vizhelpers, s | the other, s | ratio | |\n|---|---|---|---|---|")
-    for row in (kernels_row(rounds), maps_row(rounds), import_row(rounds), first_picture_row()):
-        name, ours, theirs, note = row
-        print(f"| {name} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.3g} x | {note} |")
+    for name, ours, theirs, note in chain(
+        (make(rounds) for make in (kernels_row, maps_row, figure_row, import_row)),
+        sweep_rows(rounds),
+        ascent_rows(rounds),
+        [first_picture_row()],
+    ):
+        print(
+            f"| {name} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.3g} x | {note} |", flush=True
+        )
     times = notebooks_seconds()
     each = ", ".join(f"{name} {took:.1f}" for name, took in times.items())
     print(f"\nNotebooks: {sum(times.values()):.0f} s together (goal: 60; none over 20): {each}.")
