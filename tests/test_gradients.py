@@ -87,3 +87,18 @@ def test_nothing_is_left_on_the_model(tiny: nn.Module, noise: Tensor) -> None:
 def test_class_beyond_the_last_is_refused(tiny: nn.Module, noise: Tensor) -> None:
     with pytest.raises(ValueError, match="from 0 to 4"):
         input_gradient(tiny, noise, logit_of(5))
+
+
+def test_a_relu_beside_the_way_of_the_gradient_does_not_count(noise: Tensor) -> None:
+    class Table(nn.Module):
+        """As in Swin V2: a ReLU makes numbers that do not depend on the pixels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bias = nn.Conv2d(3, 2, 3), nn.Parameter(torch.randn(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).mean((2, 3)) + torch.relu(self.bias)
+
+    with pytest.raises(ValueError, match="uses none between the pixels and the score"):
+        input_gradient(Table(), noise, logit_of(0), guided=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.inputs import HasTensor, input_tensor
+from vizhelpers.inputs import HasTensor, bare, input_tensor
 from vizhelpers.layers import as_list, evaluating, forward, pick, recording
 from vizhelpers.progress import steps
 
@@ -124,18 +124,19 @@ def input_gradient(
         The signed gradient, (N, C, H, W).
 
     Raises:
-        ValueError: as ``capture``; or ``guided`` for a model that uses no ReLU.
+        ValueError: as ``capture``; or ``guided`` where no ReLU lies between pixels and score.
     """
     x = input_tensor(model, sample)
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
         output = class_scores(forward(model, leaf.clone()))
-        if relus is not None and relus.count == 0:
+        (gradient,) = torch.autograd.grad(score(output), leaf)
+        if relus is not None and not relus.passed:
             raise ValueError(
                 f"Guided backpropagation changes the gradient at each ReLU, and "
-                f"{type(model).__name__} uses none. method='vanilla' works for every model."
+                f"{type(bare(model)).__name__} uses none between the pixels and the score. "
+                "method='vanilla' works for every model."
             )
-        (gradient,) = torch.autograd.grad(score(output), leaf)
     return gradient.detach()
 
 
@@ -143,12 +144,14 @@ class _PositiveGradient(torch.autograd.Function):
     """Identity on the way forward; on the way back only what is positive passes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, passed: list[bool]) -> Tensor:
+        ctx.passed = passed
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].clamp(min=0)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.passed.append(True)
+        return gradients[0].clamp(min=0), None
 
 
 class _GuidedReLU(TorchFunctionMode):
@@ -163,14 +166,15 @@ class _GuidedReLU(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        # One entry for each ReLU that a gradient came through. Those that were merely called do
+        # not count: Swin V2 has its only ReLU in a table that does not depend on the pixels.
+        self.passed: list[bool] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         if func not in self._relus and not _is_relu6(func, args, kwargs or {}):
             return output
-        self.count += 1
-        return _PositiveGradient.apply(output)
+        return _PositiveGradient.apply(output, self.passed)
 
 
 def _is_relu6(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
