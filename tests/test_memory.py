@@ -1,0 +1,123 @@
+"""Memory after many calls is what it was after few, and ascent keeps no step's graph."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
+
+import matplotlib.pyplot as plt
+import psutil
+import pytest
+import torch
+from networks import TINY
+from test_untouched import CALLS
+from torch import Tensor, nn
+
+import vizhelpers as viz
+from vizhelpers.progress import watching
+
+CALLS_MADE = 1000
+GROWTH = 16 * 2**20  # bytes of RSS: the allocator's play, 16 KB for each call
+
+
+def live_tensors() -> int:
+    """Return how many tensors Python can reach."""
+    gc.collect()
+    # type() and not isinstance(): some lazy modules answer __class__ by importing something.
+    return sum(issubclass(type(found), Tensor) for found in gc.get_objects())
+
+
+def make_calls(model: nn.Module, x: Tensor, count: int) -> None:
+    """Call one public function after another; a refusal is a call too."""
+    for call in islice(cycle(CALLS.values()), count):
+        with suppress(ValueError):
+            call(model, x, "4", TINY["plain"])
+    plt.close("all")
+
+
+def rss() -> int:
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.filterwarnings("ignore:The model predicts class")
+def test_a_thousand_calls_leave_no_tensor_and_no_memory() -> None:
+    model, x = TINY["plain"].built(), TINY["plain"].x()
+    # Libraries load, caches fill, and the allocator finds its level: 20 MB above the first calls,
+    # reached after some 300 of them and held over the next 2,500.
+    make_calls(model, x, 400)
+    tensors, memory = live_tensors(), rss()
+    make_calls(model, x, CALLS_MADE)
+    assert live_tensors() - tensors == 0
+    assert rss() - memory < GROWTH
+
+
+def test_the_count_of_tensors_sees_one_that_is_kept() -> None:
+    before = live_tensors()
+    kept = [torch.zeros(1)]
+    assert live_tensors() - before == 1
+    assert kept
+
+
+class Saved:
+    """A tensor that a graph keeps for its way back; counts bytes as long as the graph lives."""
+
+    alive = 0
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.bytes = tensor, tensor.numel() * tensor.element_size()
+        Saved.alive += self.bytes
+
+    def __del__(self) -> None:
+        Saved.alive -= self.bytes
+
+
+@contextmanager
+def counting_graphs() -> Iterator[list[int]]:
+    """Fill a list, at each step of a watched loop, with the bytes that living graphs hold."""
+    at_each_step: list[int] = []
+
+    def report(what: str, done: int, total: int) -> bool:
+        at_each_step.append(Saved.alive)
+        return True
+
+    Saved.alive = 0
+    hooks = torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor)
+    with hooks, watching(report):
+        yield at_each_step
+
+
+def test_ascent_keeps_no_graph_from_step_to_step() -> None:
+    model = TINY["plain"].built()
+    with counting_graphs() as at_each_step:
+        viz.activation_maximization(model, "4", channels=[0, 3], steps=12, size=24)
+    assert len(at_each_step) >= 12
+    assert set(at_each_step) == {0}
+
+
+def test_ascent_as_flashtorch_does_it_would_be_seen() -> None:
+    model, at_each_step = TINY["plain"].built(), []
+    x = torch.randn(1, 3, 24, 24, requires_grad=True)
+    with counting_graphs():
+        for _ in range(4):
+            activation = model[:5](x)[:, 0].mean()
+            (gradient,) = torch.autograd.grad(activation, x, retain_graph=True)
+            x = x + gradient  # with its history: each step's graph holds on to the last one's
+            at_each_step.append(Saved.alive)
+    assert 0 < at_each_step[0] < at_each_step[1] < at_each_step[2] < at_each_step[3]
+
+
+def test_at_the_last_step_there_are_no_more_tensors_than_at_the_second() -> None:
+    model, alive = TINY["plain"].built(), {}
+
+    def report(what: str, done: int, total: int) -> bool:
+        if done in (1, total - 1):
+            alive[done] = live_tensors()
+        return True
+
+    before = live_tensors()
+    with watching(report):
+        viz.activation_maximization(model, "4", channels=[1], steps=100, size=16)
+    assert list(alive) == [1, 100]
+    assert before < alive[1] == alive[100]
+    assert live_tensors() == before
