@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from vizhelpers.arguments import number, one_of, seed_of, whole, whole_numbers
 from vizhelpers.errors import unknown
-from vizhelpers.fourier import MEAN, STD, normalised, random_spectrum, random_view, to_rgb
+from vizhelpers.fourier import random_spectrum, random_view, to_rgb
 from vizhelpers.layers import evaluating, run_to
 from vizhelpers.maps import arranged
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps as watched
+from vizhelpers.samples import normalise_for
 from vizhelpers.stack import ImageStack
 
 MODES = ("pixels", "fourier")
@@ -145,14 +146,14 @@ def _from_fourier(
     for step in watched(range(steps + 1), "step"):
         rgb = to_rgb(spectrum)
         if step in kept:
-            x = normalised(rgb).to(weight.dtype)
+            x = normalise_for(model, rgb).to(weight.dtype)
             with torch.no_grad():
                 means = _mean_activations(model, x.detach().clone(), layer, channels)
             pictures.append(_as_uint8(rgb.detach()))
             values.append(means.float().cpu().numpy())
         if step == steps:
             break
-        x = random_view(normalised(rgb), generator).to(weight.dtype)
+        x = random_view(normalise_for(model, rgb), generator).to(weight.dtype)
         (spectrum.grad,) = torch.autograd.grad(
             _mean_activations(model, x, layer, channels).sum(), spectrum
         )
@@ -161,14 +162,13 @@ def _from_fourier(
 
 
 def _noise(model: nn.Module, count: int, size: int, seed: int) -> Tensor:
-    """Return grey noise, pixel values 150 to 180 of 255, normalised as ImageNet networks want it.
+    """Return grey noise, pixel values 150 to 180 of 255, normalised as the model wants it.
 
     Every channel climbs from the same noise, so that two results differ by their channel alone.
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(1, 3, size, size, generator=generator) * 30 + 150
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    x = ((pixels / 255 - mean) / std).expand(count, -1, -1, -1)
+    x = normalise_for(model, pixels / 255).expand(count, -1, -1, -1)
     weight = next(model.parameters(), x)
     return x.to(device=weight.device, dtype=weight.dtype).contiguous()
 

@@ -17,8 +17,6 @@ from torch import Tensor
 # the second red against blue, the third green against both.
 _COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 _TURN = 10.0  # degrees
 _SCALE = 0.1
 _SHIFT = 8.0  # pixels of a picture of 128; of others in proportion
@@ -48,12 +46,6 @@ def to_rgb(spectrum: Tensor) -> Tensor:
     colours = torch.tensor(_COLOURS, device=spectrum.device)
     colours = colours / colours.norm(dim=0).max()
     return torch.sigmoid(torch.einsum("dc,ncij->ndij", colours, waves))
-
-
-def normalised(rgb: Tensor) -> Tensor:
-    """Return pictures (N, 3, H, W), 0 to 1, as ImageNet networks want them."""
-    mean, std = (rgb.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    return (rgb - mean) / std
 
 
 def random_view(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,6 +14,9 @@ from vizhelpers.inputs import bare
 from vizhelpers.models import Transform, card
 
 
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and spread
+
+
 @dataclass(frozen=True)
 class Sample:
     """A photograph made ready for one model.
@@ -81,6 +84,19 @@ def _own_transform(model: nn.Module) -> Transform:
         "unknown. Pass transform=, such as "
         "torchvision.models.ResNet18_Weights.DEFAULT.transforms()."
     )
+
+
+def normalise_for(model: nn.Module, rgb: Tensor) -> Tensor:
+    """Return pictures (N, 3, H, W), values 0 to 1, normalised as a model wants them.
+
+    A model that says nothing of its preprocessing gets ImageNet's mean and spread.
+    """
+    try:
+        mean, std = _normalisation(_own_transform(model))
+    except ValueError:
+        mean, std = _IMAGENET
+    shift, scale = (rgb.new_tensor(list(values)).view(1, -1, 1, 1) for values in (mean, std))
+    return (rgb - shift) / scale
 
 
 def _view(tensor: Tensor, transform: Transform) -> np.ndarray:

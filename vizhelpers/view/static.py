@@ -93,7 +93,7 @@ def montage(
     rows = math.ceil(len(tiles) / columns)
     bar_room = _BAR_ROOM if bar else 0.0
     tile_width = min((width - bar_room - _EDGE) / columns, _widest(tiles[0]))
-    lines = _wrapped(titles, tile_width)
+    lines = _wrapped(titles, _pitch(tiles[0].shape[1], tile_width))
     title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
     canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
     per_inch = grid.per_inch
@@ -193,6 +193,12 @@ def _magnification(width: int, tile_width: float) -> tuple[int, int, float]:
     factor = max(1, round(room / width))
     per_inch = width * factor / (tile_width - min(_GAP, tile_width * 0.2))
     return factor, max(1, round(min(_GAP, tile_width * 0.2) * per_inch)), per_inch
+
+
+def _pitch(width: int, tile_width: float) -> float:
+    """Return how far apart tiles stand, in inches: at times less than ``tile_width``."""
+    factor, gap, per_inch = _magnification(width, tile_width)
+    return (width * factor + gap) / per_inch
 
 
 def _write_titles(axes: Axes, lines: Sequence[str], columns: int, grid: _Grid) -> None:

@@ -500,7 +500,7 @@ function draw(view) {
   if (!scene) return;
   const { frame, own, blend } = present(view);
   const pictures = scene.sizes.length > 0;
-  parts.name.textContent = [scene.name, scene.note].filter(Boolean).join(" ");
+  parts.name.textContent = [scene.name, scene.note].filter(Boolean).join(" · ");
   parts.map.frame.hidden = !pictures;
   parts.photo.frame.hidden = !pictures || !scene.photograph || !scene.base.length || blend < 100;
   const room = roomFor(view);
