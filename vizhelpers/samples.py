@@ -13,7 +13,6 @@ from vizhelpers.images import load_image
 from vizhelpers.inputs import bare
 from vizhelpers.models import Transform, card
 
-
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and spread
 
 
