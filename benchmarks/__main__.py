@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import vizhelpers as viz
-from benchmarks.gradient_rows import ascent_rows, figure_row, sweep_rows
+from benchmarks.gradient_rows import ascent_rows, figure_rows, sweep_rows
 from benchmarks.timing import Row, alternately, seconds
 from tools import build_notebooks
 from vizhelpers.view.static import to_png
@@ -126,7 +126,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print("| what | vizhelpers, s | the other, s | ratio | |\n|---|---|---|---|---|")
     for name, ours, theirs, note in chain(
-        (make(rounds) for make in (kernels_row, maps_row, figure_row, import_row)),
+        (make(rounds) for make in (kernels_row, maps_row, figure_rows, import_row)),
+        figure_rows(rounds),
         sweep_rows(rounds),
         ascent_rows(rounds),
         [first_picture_row()],
