@@ -118,10 +118,12 @@ def _from_pixels(
     for step in watched(range(steps + 1), "step"):
         leaf = x.detach().requires_grad_()
         means = _mean_activations(model, leaf.clone(), layer, channels)
-        (gradient,) = torch.autograd.grad(means.sum(), leaf)
         if step in kept:
             pictures.append(_as_pictures(x))
             values.append(means.detach().float().cpu().numpy())
+        if step == steps:
+            break
+        (gradient,) = torch.autograd.grad(means.sum(), leaf)
         strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         x = x + lr * (gradient / (strength + 1e-5))
     return pictures, values
