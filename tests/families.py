@@ -1,0 +1,240 @@
+"""Every public function on one model: what it gave, or the words with which it refused.
+
+``python tests/families.py resnet18`` examines one model of torchvision in a process of its own and
+prints the findings as JSON; ``table`` makes the committed ``tests/families.md`` of many.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from networks import unit_variance
+from snapshots import difference, snapshot
+from torch import Tensor, nn
+
+import vizhelpers as viz
+from vizhelpers.explore.choices import main_layers
+from vizhelpers.maps import map_shapes
+from vizhelpers.structure import on_meta
+
+SMALLEST = {
+    "alexnet": "alexnet",
+    "convnext": "convnext_tiny",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_v2": "efficientnet_v2_s",
+    "googlenet": "googlenet",
+    "inception": "inception_v3",
+    "maxvit": "maxvit_t",
+    "mnasnet": "mnasnet0_5",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3": "mobilenet_v3_small",
+    "regnet": "regnet_x_400mf",
+    "resnet": "resnet18",
+    "resnext": "resnext50_32x4d",
+    "shufflenet": "shufflenet_v2_x0_5",
+    "squeezenet": "squeezenet1_1",
+    "swin": "swin_t",
+    "swin_v2": "swin_v2_t",
+    "vgg": "vgg11",
+    "vit": "vit_b_32",
+    "wide_resnet": "wide_resnet50_2",
+}
+# Sides of the input, in pixels: small ones, to save time; some families take no other than theirs.
+SIDES = {"inception": 107, "maxvit": 224, "vit": 224}
+SIDE = 64
+
+
+def family_of(name: str) -> str:
+    """Return the family of a torchvision model, such as "resnet" of "resnet18"."""
+    stems = sorted(SMALLEST, key=len, reverse=True)
+    return next(family for family in stems if name.startswith(family))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of one model.
+
+    Attributes:
+        name: of the model.
+        parameters: their number.
+        size: (N, C, H, W) of the input.
+        layers: how many layers have maps.
+        results: function -> "yes", or the text of the refusal.
+        changed: what is not as it was before; nothing, or there is a fault.
+    """
+
+    name: str
+    parameters: int
+    size: tuple[int, ...]
+    layers: int
+    results: dict[str, str]
+    changed: list[str]
+
+
+def loaded(name: str) -> tuple[nn.Module, Tensor]:
+    """Return a torchvision model with random weights that carry a signal, and an input."""
+    side = SIDES.get(family_of(name), SIDE)
+    x = noise(side)
+    return unit_variance(viz.load_model(name, weights=None), x), x
+
+
+def noise(side: int) -> Tensor:
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def examine(name: str, model: nn.Module, x: Tensor) -> Findings:
+    """Call every public function on a model.
+
+    Args:
+        name: what to call it.
+        model: a classifier.
+        x: (1, 3, H, W), which the model can take.
+
+    Raises:
+        AssertionError: a result that is not finite, is all zero, or has another shape than it
+            should. A ``ValueError`` is a refusal, and noted; other errors are faults.
+    """
+    shapes = map_shapes(on_meta(model), torch.empty(x.shape, device="meta"))
+    calls, results = _calls(model, x, shapes), {}
+    before = snapshot(model, x)
+    for function, call in calls.items():
+        try:
+            call()
+        except ValueError as refusal:
+            results[function] = str(refusal)
+        except Exception as fault:
+            raise AssertionError(f"{function} of {name}: {fault!r}") from fault
+        else:
+            results[function] = "yes"
+    changed = difference(before, snapshot(model, x))
+    count = sum(p.numel() for p in model.parameters())
+    return Findings(name, count, tuple(x.shape), len(shapes), results, changed)
+
+
+def _calls(
+    model: nn.Module, x: Tensor, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, Callable[[], None]]:
+    main = main_layers(model, tuple(x.shape))
+    # Not the last: behind a vision transformer's last block only the class token is read.
+    layer = main[len(main) // 2]
+    size, picture = shapes[layer][2:], tuple(x.shape[2:])
+    convolution = viz.layer_names(model, nn.Conv2d)[0]
+    found = {
+        "layer_names": lambda: _same(set(shapes) <= set(viz.layer_names(model))),
+        "kernels": lambda: _alive(viz.kernels(model, convolution).frames),
+        "module_tree": lambda: _counted(viz.module_tree(model, input_size=x.shape).total, model),
+        "summary": lambda: _counted(viz.summary(model, x.shape).parameters, model),
+        "capture": lambda: _alive(*viz.capture(model, x, main).values()),
+        "feature_maps": lambda: _alive(
+            viz.feature_maps(model, x, layer).frames, shape=(shapes[layer][1], *size)
+        ),
+        "predict": lambda: _same(
+            0 < sum(p.probability for p in viz.predict(model, x, k=1000)) < 1.001
+        ),
+        "cam_sweep": lambda: _alive(
+            viz.cam_sweep(model, x, layers=[main[0], layer], targets=range(4)).frames
+        ),
+        "maximization": lambda: _alive(
+            viz.activation_maximization(
+                model, layer, channels=[1], steps=1, size=picture[0]
+            ).frames,
+            shape=(1, *picture, 3),
+        ),
+        "Backprop": lambda: _alive(
+            viz.flash.Backprop(model).calculate_gradients(x, 1), shape=(3, *picture)
+        ),
+        "GradientAscent": lambda: _alive(
+            viz.flash.GradientAscent(model, picture[0]).optimize(
+                viz.get_layer(model, convolution), 1, num_iter=1
+            )[0],
+            shape=(1, 3, *picture),
+        ),
+    }
+    for method in ("cam", "gradcam", "hirescam", "xgradcam", "layercam", "gradcam++", "eigencam"):
+        at = main[-1] if method == "cam" else layer
+        found[method] = lambda at=at, method=method: _map(
+            viz.cam(model, x, at, target=1, method=method), shape=(1, *shapes[at][2:])
+        )
+    for method in ("vanilla", "input_x_gradient", "guided", "smoothgrad", "integrated_gradients"):
+        found[method] = lambda method=method: _alive(
+            viz.saliency(model, x, target=1, method=method, passes=1).frames, shape=(1, *picture)
+        )
+    return found
+
+
+def _alive(*arrays: np.ndarray | Tensor, shape: Sequence[int] | None = None) -> None:
+    for array in arrays:
+        value = np.asarray(array)
+        assert shape is None or value.shape == tuple(shape), (value.shape, shape)
+        assert np.isfinite(value).all()
+        assert value.any()
+
+
+def _map(stack: viz.ImageStack, shape: Sequence[int]) -> None:
+    """Of one class a map may be all zero, where no place speaks for it; its title says so then."""
+    if "all zero" in stack.titles[0]:
+        assert stack.frames.shape == tuple(shape)
+        assert not stack.frames.any()
+    else:
+        _alive(stack.frames, shape=shape)
+
+
+def _same(truth: bool) -> None:
+    assert truth
+
+
+def _counted(count: int, model: nn.Module) -> None:
+    _same(count == sum(p.numel() for p in model.parameters()))
+
+
+def table(all_findings: Sequence[Findings]) -> str:
+    """Return the findings as a table in Markdown: a row for each model, a column for each function.
+
+    "+" is a result that is finite and not zero; a letter is a refusal, explained below.
+    """
+    functions = list(all_findings[0].results)
+    reasons: dict[str, str] = {}
+    rows = []
+    for one in all_findings:
+        cells = [_cell(one.results[function], reasons) for function in functions]
+        size = " x ".join(map(str, one.size[2:]))
+        rows.append([one.name, f"{one.parameters:,}", size, str(one.layers), *cells])
+    head = ["model", "parameters", "input", "layers with maps", *(f"`{f}`" for f in functions)]
+    lines = [head, ["---", *["--:"] * 3, *[":-:"] * len(functions)], *rows]
+    notes = [f"- **{letter}**: {text}" for text, letter in reasons.items()]
+    return "\n".join(
+        [
+            "# Every function on all classification models of torchvision",
+            "",
+            "Written by `pytest -m matrix`: random weights of unit variance, one process for each "
+            "model.",
+            "`+` is a result that is finite, not zero and of the right shape; the model is left "
+            "as it was.",
+            "A letter is a refusal; its words stand below, with `…` for what names the model.",
+            "",
+            *("| " + " | ".join(line) + " |" for line in lines),
+            "",
+            *notes,
+            "",
+        ]
+    )
+
+
+def _cell(result: str, reasons: dict[str, str]) -> str:
+    if result == "yes":
+        return "+"
+    # What differs from model to model: names of layers and classes, and shapes.
+    general = re.sub(
+        r"'[\w.]+'(?= and one| puts)|\b[A-Z]\w+(?= (uses|has) no)|\(\d[^)]*\)", "…", result
+    )
+    return reasons.setdefault(general, chr(ord("a") + len(reasons)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(asdict(examine(sys.argv[1], *loaded(sys.argv[1])))))  # noqa: T201
