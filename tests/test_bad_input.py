@@ -19,10 +19,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from malformed import CORNERS, Case, corpus, encoded, quarters
 from PIL import Image, ImageFile, PngImagePlugin
 
 import vizhelpers as viz
-from tests.malformed import CORNERS, Case, corpus, encoded, quarters
 
 HANGS = 5.0  # seconds
 QUICK = settings(
