@@ -88,7 +88,15 @@ def noise(side: int) -> Tensor:
 
 
 # Near copies of the others in what they ask of a network; left out where time is short.
-ALIKE = ("hirescam", "xgradcam", "smoothgrad", "integrated_gradients", "Backprop")
+ALIKE = (
+    "hirescam",
+    "xgradcam",
+    "layercam",
+    "gradcam++",
+    "smoothgrad",
+    "integrated_gradients",
+    "Backprop",
+)
 
 
 def examine(name: str, model: nn.Module, x: Tensor, *, leave_out: Sequence[str] = ()) -> Findings:
@@ -127,6 +135,7 @@ def _calls(
     model: nn.Module, x: Tensor, shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Callable[[], None]]:
     main = main_layers(model, tuple(x.shape))
+    # The predicted class is asked for: random SqueezeNets give many a logit of 0, and no gradient.
     # Not the last: behind a vision transformer's last block only the class token is read.
     layer = main[len(main) // 2]
     size, picture = shapes[layer][2:], tuple(x.shape[2:])
@@ -144,7 +153,7 @@ def _calls(
             0 < sum(p.probability for p in viz.predict(model, x, k=1000)) < 1.001
         ),
         "cam_sweep": lambda: _alive(
-            viz.cam_sweep(model, x, layers=[main[0], layer], targets=range(2)).frames
+            viz.cam_sweep(model, x, layers=[main[0], layer], targets=[None, 1]).frames
         ),
         "maximization": lambda: _alive(
             viz.activation_maximization(
@@ -153,7 +162,7 @@ def _calls(
             shape=(1, *picture, 3),
         ),
         "Backprop": lambda: _alive(
-            viz.flash.Backprop(model).calculate_gradients(x, 1), shape=(3, *picture)
+            viz.flash.Backprop(model).calculate_gradients(x), shape=(3, *picture)
         ),
         "GradientAscent": lambda: _alive(
             viz.flash.GradientAscent(model, picture[0]).optimize(
@@ -165,11 +174,11 @@ def _calls(
     for method in ("cam", "gradcam", "hirescam", "xgradcam", "layercam", "gradcam++", "eigencam"):
         at = main[-1] if method == "cam" else layer
         found[method] = lambda at=at, method=method: _map(
-            viz.cam(model, x, at, target=1, method=method), shape=(1, *shapes[at][2:])
+            viz.cam(model, x, at, method=method), shape=(1, *shapes[at][2:])
         )
     for method in ("vanilla", "input_x_gradient", "guided", "smoothgrad", "integrated_gradients"):
         found[method] = lambda method=method: _alive(
-            viz.saliency(model, x, target=1, method=method, passes=1).frames, shape=(1, *picture)
+            viz.saliency(model, x, method=method, passes=1).frames, shape=(1, *picture)
         )
     return found
 
