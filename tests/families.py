@@ -1,11 +1,10 @@
 """Every public function on one model: what it gave, or the words with which it refused.
 
 ``python tests/families.py resnet18`` examines one model of torchvision in a process of its own and
-prints the findings as JSON; ``table`` makes the committed ``tests/families.md`` of many.
+prints the findings as JSON; ``table`` makes a row of ``tests/families.md`` of them.
 """
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -208,47 +207,54 @@ def _counted(count: int, model: nn.Module) -> None:
     _same(count == sum(p.numel() for p in model.parameters()))
 
 
-def table(all_findings: Sequence[Findings]) -> str:
-    """Return the findings as a table in Markdown: a row for each model, a column for each function.
+# What a cell says of a refusal, by words of its text.
+REASONS = {
+    "uses none between": "no ReLU",
+    "one linear step": "no head",
+    "299x299": "299 only",
+}
+_PREFACE = """# Every function on all classification models of torchvision
 
-    "+" is a result that is finite and not zero; a letter is a refusal, explained below.
+Written by `pytest -m matrix`, one process for each model. Weights are random, of unit variance.
+`+`: the result is finite, of the right shape and not zero (a class activation map may be, and says
+so); parameters, buffers, modes, hooks and random states are as before. Else the refusal:
+
+- *no ReLU*: guided backpropagation changes the gradient at ReLUs, and none lies on its way;
+- *no head*: the original CAM needs a mean over the last maps and one linear step to the logits;
+- *299 only*: `flash.Backprop` keeps FlashTorch's rule that Inception takes 299 x 299.
+"""
+
+
+def table(findings: Findings, previous: str = "") -> str:
+    """Return a Markdown table with one more row, or with a model's row renewed.
+
+    Args:
+        findings: of one model.
+        previous: the table so far; its rows are kept if they have the same columns.
     """
-    functions = list(all_findings[0].results)
-    reasons: dict[str, str] = {}
-    rows = []
-    for one in all_findings:
-        cells = [_cell(one.results[function], reasons) for function in functions]
-        size = " x ".join(map(str, one.size[2:]))
-        rows.append([one.name, f"{one.parameters:,}", size, str(one.layers), *cells])
-    head = ["model", "parameters", "input", "layers with maps", *(f"`{f}`" for f in functions)]
-    lines = [head, ["---", *["--:"] * 3, *[":-:"] * len(functions)], *rows]
-    notes = [f"- **{letter}**: {text}" for text, letter in reasons.items()]
-    return "\n".join(
-        [
-            "# Every function on all classification models of torchvision",
-            "",
-            "Written by `pytest -m matrix`: random weights of unit variance, one process for each "
-            "model.",
-            "`+` is a result that is finite, not zero and of the right shape; the model is left "
-            "as it was.",
-            "A letter is a refusal; its words stand below, with `…` for what names the model.",
-            "",
-            *("| " + " | ".join(line) + " |" for line in lines),
-            "",
-            *notes,
-            "",
-        ]
+    functions = [f"`{name}`" for name in findings.results]
+    head = _line("model", "parameters", "input", "layers with maps", *functions)
+    rows = {}
+    if head in previous:
+        _, _, kept = previous.partition(head)
+        rows = {line.split("|")[1].strip(): line for line in kept.splitlines()[2:]}
+    size = " x ".join(map(str, findings.size[2:]))
+    cells = [_cell(result) for result in findings.results.values()]
+    rows[findings.name] = _line(
+        findings.name, f"{findings.parameters:,}", size, str(findings.layers), *cells
     )
+    rule = _line("---", *["--:"] * 3, *[":-:"] * len(functions))
+    return "\n".join([_PREFACE, head, rule, *(rows[name] for name in sorted(rows)), ""])
 
 
-def _cell(result: str, reasons: dict[str, str]) -> str:
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(result: str) -> str:
     if result == "yes":
         return "+"
-    # What differs from model to model: names of layers and classes, and shapes.
-    general = re.sub(
-        r"'[\w.]+'(?= and one| puts)|\b[A-Z]\w+(?= (uses|has) no)|\(\d[^)]*\)", "…", result
-    )
-    return reasons.setdefault(general, chr(ord("a") + len(reasons)))
+    return next((short for words, short in REASONS.items() if words in result), result[:60])
 
 
 if __name__ == "__main__":
