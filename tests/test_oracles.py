@@ -189,6 +189,8 @@ PAIRS = [
     # ViT has no ReLU. captum's guided hooks see nn.ReLU alone, where EfficientNet-Lite0 has ReLU6;
     # and of ResNet-18's ReLUs, which run twice, only the last run.
     if method != "guided" or name == "squeezenet"
+    # Many passes of ViT take seconds, and say nothing that one pass does not.
+    if name != "vit_b_16" or method in ("vanilla", "input_x_gradient")
 ]
 
 
