@@ -53,7 +53,10 @@ def complaints(context: "BrowserContext", errors: list[str]) -> None:
     """Let a list fill with the errors of all pages of a context."""
 
     def listen(told: "ConsoleMessage") -> None:
-        if told.type == "error":
+        # ipywidgets 7 says this where a cell runs again, and closes its box, before the front end
+        # has drawn the first one's children: nobody sees them any more.
+        closed_early = "Could not add child view to box" in told.text
+        if told.type == "error" and not closed_early:
             errors.append(f"console: {told.text} {told.location}")
 
     context.on("console", listen)

@@ -228,7 +228,7 @@ def test_what_is_no_number_is_drawn_in_a_colour_of_its_own(blend: float) -> None
     assert np.abs(drawn - lost).sum(axis=-1).min() > 60
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_the_saved_page_says_so_too(tmp_path: Path) -> None:
     page = gaps().save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="page">(.*?)</script>', page).group(1))
