@@ -1,4 +1,4 @@
-"""Time the package against the document's code: ``uv run python -m benchmarks``.
+"""Time the package against the document's code and its peers: ``uv run python -m benchmarks``.
 
 Both sides run alternately in one process, so that a busy machine slows both; medians are told.
 Nothing here is a test: a ratio is a measurement, and it differs from machine to machine.

@@ -133,6 +133,21 @@ def test_sweep_runs_forward_once_and_backward_once_per_class(
     assert counts == {"forward": 1, "backward": 3}
 
 
+def test_of_a_batch_only_the_image_without_a_logit_has_an_empty_ablation_cam(
+    tiny: nn.Module, noise: Tensor
+) -> None:
+    net = nn.Sequential(*tiny[:6], nn.ReLU())  # its six logits are means of a ReLU
+    batch = torch.cat([noise, torch.full_like(noise, -9.0)])
+    target = int((net(batch)[0] > 0).nonzero()[0])
+    net[2].bias.data[target] = 0.0
+    net[2].weight.data[target] = net[2].weight.data[target].abs()
+    net[0].bias.data.zero_()
+    net[0].weight.data.abs_()  # so that the dark image is zero behind the first ReLU
+    assert (net(batch)[:, target] > 0).tolist() == [True, False]
+    found = viz.cam(net, batch, "1", target=target, method="ablationcam").frames
+    assert found[0].any() and not found[1].any()
+
+
 @pytest.mark.parametrize("target", [None, 2])
 def test_a_batch_gets_an_axis_of_images(tiny: nn.Module, noise: Tensor, target: int | None) -> None:
     batch = torch.cat([noise, -2 * noise])

@@ -82,11 +82,10 @@ def test_every_function_works_on(name: str) -> None:
     committed.write_text(table(found, previous), encoding="utf-8")
 
 
-def test_the_committed_table_has_rows_of_todays_models_in_order() -> None:
+def test_the_committed_table_has_a_row_for_every_model() -> None:
     text = (HERE / "families.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert rows[2:] == sorted(set(rows[2:]) & set(ALL))  # below the head and the rule
-    assert len(rows) > 2
+    assert rows[2:] == sorted(ALL)  # below the head and the rule
 
 
 TIMM = {

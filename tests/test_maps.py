@@ -108,6 +108,21 @@ def test_where_only_the_class_token_is_read_the_title_says_so(wide: Tensor) -> N
     assert stack.titles == ["1 · all zero: behind it only the class token is read"]
 
 
+def test_where_patches_are_read_but_speak_against_the_class_the_title_says_no_more(
+    wide: Tensor,
+) -> None:
+    net = Tokens(mean_of_patches=True).eval()
+    nn.init.zeros_(net.head.weight)
+    net.head.weight.data[1] = -1.0  # all activations positive below, so the sum is negative
+    nn.init.zeros_(net.patches.weight)
+    nn.init.ones_(net.patches.bias)
+    for parameter in net.block.parameters():
+        nn.init.zeros_(parameter)
+    stack = viz.cam(net, wide[:1], "norm", target=1)
+    assert not stack.frames.any()
+    assert stack.titles == ["1 · all zero: no support"]
+
+
 def test_an_encoder_is_opened_and_its_blocks_are_offered() -> None:
     with torch.device("meta"):
         vit = viz.load_model("vit_b_16", weights=None)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.arguments import number, one_of, seed_of, whole, whole_numbers
-from vizhelpers.errors import unknown
+from vizhelpers.ascent import mean_activations, uphill
 from vizhelpers.fourier import random_spectrum, random_view, to_rgb
-from vizhelpers.layers import evaluating, run_to
-from vizhelpers.maps import arranged
+from vizhelpers.layers import evaluating
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps as watched
 from vizhelpers.samples import normalise_for
@@ -117,15 +116,13 @@ def _from_pixels(
     x = _noise(model, len(channels), size, seed)
     for step in watched(range(steps + 1), "step"):
         leaf = x.detach().requires_grad_()
-        means = _mean_activations(model, leaf.clone(), layer, channels)
+        means = mean_activations(model, leaf.clone(), layer, channels)
         if step in kept:
             pictures.append(_as_pictures(x))
             values.append(means.detach().float().cpu().numpy())
         if step == steps:
             break
-        (gradient,) = torch.autograd.grad(means.sum(), leaf)
-        strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        x = x + lr * (gradient / (strength + 1e-5))
+        x = uphill(leaf, means, lr)
     return pictures, values
 
 
@@ -150,14 +147,14 @@ def _from_fourier(
         if step in kept:
             x = normalise_for(model, rgb).to(weight.dtype)
             with torch.no_grad():
-                means = _mean_activations(model, x.detach().clone(), layer, channels)
+                means = mean_activations(model, x.detach().clone(), layer, channels)
             pictures.append(_as_uint8(rgb.detach()))
             values.append(means.float().cpu().numpy())
         if step == steps:
             break
         x = random_view(normalise_for(model, rgb), generator).to(weight.dtype)
         (spectrum.grad,) = torch.autograd.grad(
-            _mean_activations(model, x, layer, channels).sum(), spectrum
+            mean_activations(model, x, layer, channels).sum(), spectrum
         )
         adam.step()
     return pictures, values
@@ -173,22 +170,6 @@ def _noise(model: nn.Module, count: int, size: int, seed: int) -> Tensor:
     x = normalise_for(model, pixels / 255).expand(count, -1, -1, -1)
     weight = next(model.parameters(), x)
     return x.to(device=weight.device, dtype=weight.dtype).contiguous()
-
-
-def _mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:
-    """Return each picture's mean activation of its own channel, (N,), graph attached."""
-    found = run_to(model, x, layer)
-    output = arranged(model, found, x)
-    if output is None:
-        raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(found.shape)}; expected maps (N, C, H, W), or "
-            "tokens that lie on the image."
-        )
-    for channel in channels:
-        if not 0 <= channel < output.shape[1]:
-            count = output.shape[1]
-            raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
-    return output[range(len(x)), list(channels)].mean(dim=(1, 2))
 
 
 def _as_pictures(x: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from vizhelpers.arguments import listed, one_of
 from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS
 from vizhelpers.classes import Target, targets_of
 from vizhelpers.gradients import activations_and_gradients, logit_of, logits
-from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
+from vizhelpers.inputs import HasTensor, dtype_of, input_tensor, photograph_of
 from vizhelpers.layers import as_list, capture
 from vizhelpers.maps import as_maps
 from vizhelpers.models import warning_word
@@ -142,19 +142,23 @@ def _maps(
         outputs, gradients = activations_and_gradients(model, x, layers, scores)
     else:
         outputs, gradients = capture(model, x, layers), {}
-    arranged = {layer: as_maps(model, layer, outputs[layer], x).float() for layer in layers}
-    made = {
-        layer: _of_layer(model, x, layer, arranged[layer], gradients.get(layer), classes, method)
-        for layer in layers
-    }
-    return [
-        _LayerMaps(
-            layer,
-            made[layer],
-            "no support" if outputs[layer].ndim == 4 else "behind it only the class token is read",
-        )
-        for layer in layers
-    ]
+    found = []
+    for layer in layers:
+        maps = as_maps(model, layer, outputs[layer], x).float()
+        gradient = gradients.get(layer)
+        made = _of_layer(model, x, layer, maps, gradient, classes, method)
+        found.append(_LayerMaps(layer, made, _meaning_of_zero(model, x, layer, gradient)))
+    return found
+
+
+def _meaning_of_zero(model: nn.Module, x: Tensor, layer: str, gradient: Tensor | None) -> str:
+    """Say why a map of this layer may be zero everywhere."""
+    # A transformer's last block: the class token has a gradient, its patches have none.
+    if gradient is None or not gradient.any():
+        return "no support"
+    if not any(as_maps(model, layer, one, x).any() for one in gradient):
+        return "behind it only the class token is read"
+    return "no support"
 
 
 def _of_layer(
@@ -193,18 +197,20 @@ def _perturbed(
     classes: Sequence[Target],
     method: str,
 ) -> list[Tensor]:
-    from vizhelpers.cam_perturbation import each_map
+    from vizhelpers.cam_perturbation import perturbation_cam
 
     scores = logits(model, x)
-    found = []
-    for target in classes:
-        supported = scores[range(len(x)), target.indices] != 0
-        if method == "ablationcam" and not supported.all():
-            # Its weights are shares of the logit: of none there are none.
-            found.append(torch.zeros(len(x), *maps.shape[2:]))
-        else:
-            found.append(each_map(model, x, layer, maps, target.indices, method))
-    return found
+
+    def one(n: int, index: int) -> Tensor:
+        # Ablation-CAM's weights are shares of the logit: of none there are none.
+        if method == "ablationcam" and scores[n, index] == 0:
+            return torch.zeros(maps.shape[2:])
+        image = slice(n, n + 1)
+        return perturbation_cam(model, x[image], layer, maps[image], index, method)
+
+    return [
+        torch.stack([one(n, index) for n, index in enumerate(target.indices)]) for target in classes
+    ]
 
 
 def _layer_stack(
@@ -259,7 +265,7 @@ def _pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> 
     A candidate counts only if it reproduces the logits (N, classes): as ``W mean(a) + b``, the head
     of the paper, or as ``mean(relu(W a + b))``, SqueezeNet's.
     """
-    close = max(1e-3, 4 * torch.finfo(next(model.parameters()).dtype).eps)
+    close = max(1e-3, 4 * torch.finfo(dtype_of(model)).eps)
     for module in reversed(list(model.modules())):
         weight = getattr(module, "weight", None)
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or not isinstance(weight, Tensor):

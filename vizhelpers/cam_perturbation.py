@@ -9,10 +9,9 @@ import contextlib
 import copy
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ _BATCH = {"scorecam": 16, "ablationcam": 32}  # pytorch-grad-cam's own
 
 def perturbation_cam(
     model: nn.Module, x: Tensor, layer: str, maps: Tensor, target: int, method: str
-) -> np.ndarray:
+) -> Tensor:
     """Return one map by Score-CAM (Wang et al. 2020) or Ablation-CAM (Desai and Ramaswamy 2020).
 
     Outside a panel, pytorch-grad-cam shows its own progress bar; in one, the panel's serves, and
@@ -39,7 +38,7 @@ def perturbation_cam(
         method: "scorecam" or "ablationcam".
 
     Returns:
-        The map (h, w) float32, nowhere negative.
+        The map (h, w) float32 on the CPU, nowhere negative.
     """
     # Here and not at the top: pytorch-grad-cam takes seconds to import.
     from pytorch_grad_cam import AblationCAM, ScoreCAM
@@ -58,7 +57,7 @@ def perturbation_cam(
         found = engine.get_cam_image(
             x.float(), at[0], [ClassifierOutputTarget(target)], maps.float().cpu().numpy(), None
         )
-    return np.maximum(found[0], 0).astype(np.float32)
+    return torch.from_numpy(found[0]).float().relu()
 
 
 def _clean_copy(model: nn.Module) -> nn.Module:
@@ -94,19 +93,3 @@ def _without_second_bar() -> Iterator[None]:
         return
     with contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def each_map(
-    model: nn.Module,
-    x: Tensor,
-    layer: str,
-    maps: Tensor,
-    targets: Sequence[int],
-    method: str,
-) -> Tensor:
-    """Return a map (N, h, w) for N images, each for its own class, one after the other."""
-    found = [
-        perturbation_cam(model, x[n : n + 1], layer, maps[n : n + 1], target, method)
-        for n, target in enumerate(targets)
-    ]
-    return torch.from_numpy(np.stack(found))

@@ -44,6 +44,11 @@ def bare(model: nn.Module) -> nn.Module:
             return inside
 
 
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return what the model computes in, so that a half-precision one takes its input."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
 def input_tensor(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
     """Take the tensor out of a sample (or take a bare one) and check that ``model`` can have it.
 

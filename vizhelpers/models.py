@@ -61,7 +61,7 @@ def load_model(
         weights: ``"DEFAULT"`` for trained ones: torchvision downloads them once, shows its
             progress, and keeps them where torch caches (``TORCH_HOME``). None for random ones. Or
             the path of a state dict, ``.safetensors`` or a file of ``torch.save``, which is read
-            with ``weights_only=True``.
+            with ``weights_only=True``; EfficientNet-Lite0 takes no path.
         seed: of the random initialisation where ``weights`` is None. The global random state
             is left as it was.
 
@@ -69,10 +69,13 @@ def load_model(
         The model, on the CPU.
 
     Raises:
+        TypeError: ``name``, ``weights`` or ``seed`` of another kind.
         ValueError: no such model.
-        WeightsUnavailable: no network, a damaged file, or a state dict for another model.
+        WeightsUnavailable: no network, a package that is not installed, a damaged file, or a
+            state dict for another model.
 
     Example:
+        >>> import torch
         >>> load_model()(torch.zeros(1, 3, 224, 224)).shape
         torch.Size([1, 1000])
     """

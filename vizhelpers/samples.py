@@ -13,7 +13,7 @@ from vizhelpers.images import load_image
 from vizhelpers.inputs import bare
 from vizhelpers.models import Transform, card
 
-_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and spread
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
         ValueError: a model without a card and no ``transform``, or one that returns no (3, H, W).
 
     Example:
-        >>> prepare(load_model(), "cat").x.shape
+        >>> import vizhelpers as viz
+        >>> prepare(viz.load_model(), "cat").x.shape
         torch.Size([1, 3, 224, 224])
     """
     inside = bare(model)
@@ -93,7 +94,7 @@ def normalise_for(model: nn.Module, rgb: Tensor) -> Tensor:
     try:
         mean, std = _normalisation(_own_transform(model))
     except ValueError:
-        mean, std = _IMAGENET
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
     shift, scale = (rgb.new_tensor(list(values)).view(1, -1, 1, 1) for values in (mean, std))
     return (rgb - shift) / scale
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vizhelpers.arguments import one_of, texts, whole, whole_numbers
-from vizhelpers.inputs import bare
+from vizhelpers.inputs import bare, dtype_of
 from vizhelpers.layers import output_shapes
 
 if TYPE_CHECKING:
@@ -101,11 +101,6 @@ def _empty(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
         return torch.empty(tuple(size), device="meta", dtype=dtype_of(model))
     except RuntimeError as error:  # more numbers than can be counted
         raise ValueError(f"input_size={tuple(size)} is too large: {error}.") from error
-
-
-def dtype_of(model: nn.Module) -> torch.dtype:
-    """Return what the model computes in, so that a half-precision one takes its input."""
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def module_tree(
@@ -207,6 +202,9 @@ def summary(
     col_width: int = 25,
 ) -> ModelSummary:
     """Return torchinfo's summary, computed on the meta device and with its unit put right.
+
+    Of a transformer, torchinfo's mult-adds are too few: it counts a linear layer once for each
+    image and not for each token, and leaves out the products inside attention.
 
     torchinfo 1.8.0 writes ``(Units.GIGABYTES)`` for ``(G)`` on Python 3.11 and later. Its totals
     are the same on the meta device, which needs no memory for the numbers themselves.

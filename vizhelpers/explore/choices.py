@@ -13,10 +13,11 @@ from vizhelpers.classes import class_index, predict
 from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.explore.networks import Networks
 from vizhelpers.images import load_image, sample_images
+from vizhelpers.inputs import dtype_of
 from vizhelpers.maps import map_shapes
 from vizhelpers.models import card
 from vizhelpers.samples import Sample, prepare
-from vizhelpers.structure import dtype_of, on_meta
+from vizhelpers.structure import on_meta
 from vizhelpers.view.charts import Bars
 
 YOURS = "your photograph"
@@ -92,11 +93,16 @@ class Photographs:
         return list(dict.fromkeys([*first, *top, *more]))
 
 
+def class_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of a model's classes, none where they are not known."""
+    known = card(model)
+    return known.labels if known else ()
+
+
 def class_search(model: nn.Module) -> widgets.Combobox:
     """Return a box that finds any class by name and adds it to those on offer."""
-    known = card(model)
     return widgets.Combobox(
-        options=known.labels if known else (),
+        options=class_names(model),
         placeholder="type any class name",
         description="another class",
         continuous_update=False,

@@ -16,6 +16,7 @@ from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
     Photographs,
     channel_counts,
+    class_names,
     class_search,
     main_layers,
     pooled_layers,
@@ -327,12 +328,18 @@ def explore_cam(
         "Class activation maps",
         compute,
         controls,
+        adapt=lambda controls: _suggest(networks, controls),
         start={"i0": start, "blend": 50},
         offline={"method": [m for m, cost in CAM_METHODS.items() if cost != "perturbation"]},
         jumps={"network": ("i0", -1), "other": ("i1", 0)},
         extra=[photographs.upload],
         key=_key("cam", model, keep, image, layer, target, method),
     )
+
+
+def _suggest(networks: Networks, controls: Controls) -> None:
+    """Let the box for another class suggest those of the network that is chosen."""
+    controls["other"].options = class_names(networks[controls["network"].value])
 
 
 def _cam_stacks(
@@ -417,6 +424,7 @@ def explore_saliency(
         "Saliency maps",
         compute,
         controls,
+        adapt=lambda controls: _suggest(networks, controls),
         start={"i0": methods(first).index(method)},
         jumps={"other": ("i1", 0)},
         extra=[photographs.upload],

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.ascent import mean_activations, uphill
 from vizhelpers.errors import unknown
 from vizhelpers.flash.utils import apply_transforms
-from vizhelpers.layers import evaluating, run_to
+from vizhelpers.layers import evaluating
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,8 @@ def climb(
         for _ in range(steps):
             leaf = x.detach().requires_grad_()
             # The network gets a copy: it may begin in-place, which a leaf does not bear.
-            mean = run_to(model, leaf.clone(), layer)[range(len(x)), filters].mean(dim=(1, 2))
-            (gradient,) = torch.autograd.grad(mean.sum(), leaf)
-            size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            x = x + lr * gradient / (size + 1e-5)
+            mean = mean_activations(model, leaf.clone(), layer, filters)
+            x = uphill(leaf, mean, lr)
             means.append(mean.detach())
             kept = [*kept, x] if keep_all else [x]
     pictures = [[x[i : i + 1] for x in kept] for i in range(len(filters))]

@@ -9,6 +9,7 @@ from torchvision.transforms import functional as tf
 
 from vizhelpers import images
 from vizhelpers.flash.utils.imagenet import ImageNetIndex
+from vizhelpers.samples import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
     "ImageNetIndex",
@@ -18,9 +19,6 @@ __all__ = [
     "load_image",
     "standardize_and_clip",
 ]
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 def load_image(image_path: Any) -> Image.Image:
@@ -52,7 +50,7 @@ def apply_transforms(image: Any, size: int = 224) -> Tensor:
     """
     picture = tf.to_pil_image(image) if isinstance(image, Tensor) else image
     square = tf.center_crop(tf.resize(images.load_image(picture), [size]), [size])
-    return tf.normalize(tf.to_tensor(square), _MEAN, _STD)[None].requires_grad_()
+    return tf.normalize(tf.to_tensor(square), IMAGENET_MEAN, IMAGENET_STD)[None].requires_grad_()
 
 
 def denormalize(tensor: Tensor) -> Tensor:
@@ -70,8 +68,8 @@ def denormalize(tensor: Tensor) -> Tensor:
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3):
         raise ValueError(f"Expected (N, 3, H, W) or (3, H, W), got shape {tuple(tensor.shape)}.")
     channels = tensor.shape[-3]
-    mean = tensor.new_tensor(_MEAN[:channels]).view(-1, 1, 1)
-    std = tensor.new_tensor(_STD[:channels]).view(-1, 1, 1)
+    mean = tensor.new_tensor(IMAGENET_MEAN[:channels]).view(-1, 1, 1)
+    std = tensor.new_tensor(IMAGENET_STD[:channels]).view(-1, 1, 1)
     return tensor * std + mean
 
 
