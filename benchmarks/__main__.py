@@ -23,7 +23,7 @@ import vizhelpers as viz
 from benchmarks.gradient_rows import ascent_rows, figure_rows, sweep_rows
 from benchmarks.timing import Row, alternately, seconds
 from tools import build_notebooks
-from vizhelpers.view.static import to_png
+from vizhelpers.view.canvas import to_png
 
 
 def shown(figure: plt.Figure) -> bytes:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import vizhelpers as viz
 from benchmarks.timing import Row, alternately
-from vizhelpers.view.static import to_png
+from vizhelpers.view.canvas import to_png
 
 CLASSES = [281, 282, 285, 207, 388]
 # Behind the ReLUs: before an in-place one, grad-cam reads what it has left.

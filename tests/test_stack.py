@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import vizhelpers as viz
+from vizhelpers.view.canvas import to_png
 from vizhelpers.view.colour import NO_NUMBER
-from vizhelpers.view.static import to_png
 
 
 def ramp(count: int = 6, scale: str = "sequential", **more: object) -> viz.ImageStack:
@@ -24,9 +24,8 @@ def ramp(count: int = 6, scale: str = "sequential", **more: object) -> viz.Image
 
 
 def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts] + [
-        text.get_text() for text in figure.texts
-    ]
+    titles = [text for axes in figure.axes for artist in axes.collections for text in artist.texts]
+    return titles + [text.get_text() for text in figure.texts]
 
 
 def test_axes_and_frames_must_agree() -> None:

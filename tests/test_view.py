@@ -8,15 +8,20 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vizhelpers.view.canvas import to_png
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import COLOUR_MAPS, NO_NUMBER, colourise, overlay, stretch, table
-from vizhelpers.view.static import Bar, montage, side_by_side, to_png
+from vizhelpers.view.static import Bar, montage, side_by_side
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 255)
 
 
 def tile(colour: tuple[int, int, int], side: int = 8) -> np.ndarray:
     return np.full((side, side, 3), colour, dtype=np.uint8)
+
+
+def tiles_of(colour: tuple[int, int, int], count: int) -> np.ndarray:
+    return np.stack([tile(colour)] * count)
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -35,7 +40,7 @@ def box_of(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int,
 @pytest.mark.parametrize("side", [1, 3, 8, 13, 55, 224])
 def test_tiles_are_square_and_keep_their_colours(side: int) -> None:
     tiles = [tile(RED, side), tile(GREEN, side), tile(BLUE, side)]
-    picture = pixels(montage(tiles, ["", "", ""], columns=2, width=5))
+    picture = pixels(montage(np.stack(tiles), ["", "", ""], columns=2, width=5))
     red, green, blue = (box_of(picture, colour) for colour in (RED, GREEN, BLUE))
     for _, _, height, width in (red, green, blue):
         assert abs(height - width) <= 2
@@ -46,18 +51,18 @@ def test_tiles_are_square_and_keep_their_colours(side: int) -> None:
 def test_a_pixel_of_a_small_map_becomes_a_square_of_one_colour() -> None:
     checks = np.zeros((3, 3, 3), dtype=np.uint8)
     checks[1, 1] = RED
-    _, _, height, width = box_of(pixels(montage([checks], [""])), RED)
+    _, _, height, width = box_of(pixels(montage(checks[None], [""])), RED)
     assert height == width > 20
 
 
 def test_as_many_tiles_as_wanted_stand_on_one_axes() -> None:
-    figure = montage([tile(RED)] * 500, [""] * 500)
+    figure = montage(tiles_of(RED, 500), [""] * 500)
     assert len(figure.axes) == 1
 
 
 def test_titles_are_not_cut_off() -> None:
     long = "features.9.expand3x3 with a name as long as this\nand a second line"
-    picture = pixels(montage([tile(RED)] * 3, [long] * 3, name=long * 2, columns=3, width=6))
+    picture = pixels(montage(tiles_of(RED, 3), [long] * 3, name=long * 2, columns=3, width=6))
     assert (picture[:2] == 255).all()
     assert (picture[:, :2] == 255).all()
     # A tile may reach the right edge; dark text may not.
@@ -66,19 +71,19 @@ def test_titles_are_not_cut_off() -> None:
 
 @pytest.mark.parametrize("scale", COLOUR_MAPS)
 def test_the_bar_tells_both_ends(scale: str) -> None:
-    figure = montage([tile(RED)], [""], bar=Bar(scale, "unit", -1.5, 1.5))
+    figure = montage(tile(RED)[None], [""], bar=Bar(scale, "unit", -1.5, 1.5))
     labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
     assert (labels[0], labels[-1]) == ("-1.5", "1.5")
     assert figure.axes[1].get_ylabel() == "unit"
 
 
 def test_the_bar_of_a_flat_map_says_so() -> None:
-    figure = montage([tile(RED)], [""], bar=Bar("sequential", "unit", 0.0, 0.0))
+    figure = montage(tile(RED)[None], [""], bar=Bar("sequential", "unit", 0.0, 0.0))
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0 everywhere"]
 
 
 def test_the_bar_of_tiles_with_their_own_scales_gives_no_numbers() -> None:
-    figure = montage([tile(RED)], [""], bar=Bar("diverging", "unit"))
+    figure = montage(tile(RED)[None], [""], bar=Bar("diverging", "unit"))
     labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
     assert labels == ["−max", "0", "+max"]
 
@@ -179,7 +184,10 @@ def test_overlay_mixes_by_its_share() -> None:
 
 
 def test_side_by_side_keeps_every_pixel() -> None:
-    left, right = montage([tile(RED)], [""]), montage([tile(BLUE)] * 4, [""] * 4, columns=1)
+    left, right = (
+        montage(tile(RED)[None], [""]),
+        montage(tiles_of(BLUE, 4), [""] * 4, columns=1),
+    )
     picture = pixels(side_by_side(left, right))
     first, second = pixels(left), pixels(right)
     assert picture.shape == (

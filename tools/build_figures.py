@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import vizhelpers as viz
 from vizhelpers.explore.panel import Panel
-from vizhelpers.view.static import to_png
+from vizhelpers.view.canvas import to_png
 
 IMAGES = Path(__file__).parents[1] / "images"
 WIDTH = 820  # css pixels of a page

@@ -246,15 +246,19 @@ class ImageStack:
         Returns:
             (H, W, 3) uint8, at the frame's own size or at the size of ``base``.
         """
-        frame = self.frames[index]
+        return self._colours([index], blend)[0]
+
+    def _colours(self, indices: Sequence[int], blend: float) -> np.ndarray:
+        """Return several frames as they are drawn, (n, H, W, 3) uint8."""
+        frames, base = self.frames[indices], self.base if blend < 1 else None
         if self.scale == "rgb":
-            return frame
-        if blend >= 1 or self.base is None:
-            return colourise(frame, self.scale, *self._all_limits[index])
-        # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
-        large = stretch(frame, self.base.shape[:2])
-        colours = colourise(large, self.scale, *self._all_limits[index])
-        return overlay(self.base, colours, blend)
+            return frames
+        if base is not None:
+            # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
+            frames = np.stack([stretch(frame, base.shape[:2]) for frame in frames])
+        low, high = np.array([self._all_limits[i] for i in indices]).T
+        colours = colourise(frames, self.scale, low, high)
+        return colours if base is None else overlay(base, colours, blend)
 
     def plot(
         self,
@@ -288,7 +292,7 @@ class ImageStack:
         blend = number("blend", self.blend if blend is None else blend, 0, 1)
         photograph, width = flag("photograph", photograph), number("width", width, 1, 100)
         shown = min(limit, len(self))
-        tiles = [self.colours(i, blend) for i in range(shown)]
+        tiles = self._colours(range(shown), blend)
         titles = self.figure_titles()[:shown]
         varying = [length for length in self.shape if length > 1]
         if columns is None and len(varying) > 1 and shown == len(self):
@@ -298,7 +302,7 @@ class ImageStack:
         name = self._figure_name(shown)
         return montage(tiles, titles, name=name, bar=self._bar(), columns=columns, width=width)
 
-    def _with_photograph(self, tiles: list[np.ndarray]) -> list[np.ndarray]:
+    def _with_photograph(self, tiles: np.ndarray) -> np.ndarray:
         if self.base is None:
             raise ValueError("There is no photograph under this stack; it was made of a tensor.")
         height, width = self.base.shape[:2]
@@ -306,7 +310,7 @@ class ImageStack:
             np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.NEAREST))
             for tile in tiles
         ]
-        return [self.base, *large]
+        return np.stack([self.base, *large])
 
     def figure_titles(self) -> list[str]:
         """Return the titles, each with its own range where frames do not share one scale.

@@ -25,8 +25,8 @@ from vizhelpers.explore.controls import (
 from vizhelpers.explore.scene import Scene
 from vizhelpers.explore.worker import Worker
 from vizhelpers.progress import Cancelled, watching
+from vizhelpers.view.canvas import to_png
 from vizhelpers.view.html import Page, save_html
-from vizhelpers.view.static import to_png
 from vizhelpers.view.view import StackView
 from vizhelpers.view.wire import LARGEST
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vizhelpers.view.static import new_figure
+from vizhelpers.view.canvas import new_figure
 from vizhelpers.view.tree import tree_figure
 
 _BLUE, _ORANGE = "#31688e", "#d55e00"

@@ -20,28 +20,34 @@ def table(scale: str) -> np.ndarray:
     return (colours[:, :3] * 255).round().astype(np.uint8)
 
 
-def colourise(frame: np.ndarray, scale: str, low: float, high: float) -> np.ndarray:
-    """Colour a map of numbers.
+def colourise(
+    frames: np.ndarray, scale: str, low: float | np.ndarray, high: float | np.ndarray
+) -> np.ndarray:
+    """Colour one map of numbers or many, with one look-up for all.
 
     Args:
-        frame: (H, W) float; values outside the limits take the end colours. What is NaN or
-            infinite takes ``NO_NUMBER``, which no scale has.
+        frames: (H, W) or (N, H, W) floating point; values outside the limits take the end colours.
+            What is NaN or infinite takes ``NO_NUMBER``, which no scale has.
         scale: "sequential" or "diverging".
-        low: the value of the first colour.
+        low: the value of the first colour; of many maps one number, or one for each, (N,).
         high: the value of the last; where it equals ``low`` the whole map takes the colour that
             the scale has for zero.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W, 3) or (N, H, W, 3) uint8.
     """
-    known = np.isfinite(frame)
-    if high <= low:
-        index = np.full(frame.shape, 128 if scale == "diverging" else 0, dtype=np.uint8)
-    else:
-        share = np.clip((np.where(known, frame, low) - low) / (high - low), 0, 1)
-        index = np.round(share * 255).astype(np.uint8)
-    colours = table(scale)[index]
-    colours[~known] = NO_NUMBER
+    low, high = (np.asarray(end, dtype=frames.dtype)[..., None, None] for end in (low, high))
+    flat = high <= low
+    with np.errstate(invalid="ignore"):  # infinity less infinity; it is told apart below
+        share = (frames - low) / np.where(flat, 1, high - low)
+    known = np.isfinite(frames)
+    if not known.all():
+        share[~known] = 0
+    share = np.clip(share, 0, 1, out=share) * 255
+    index = np.where(flat, 128 if scale == "diverging" else 0, np.rint(share)).astype(np.uint8)
+    colours = np.take(table(scale), index, axis=0)
+    if not known.all():
+        colours[~known] = NO_NUMBER
     return colours
 
 
@@ -73,7 +79,7 @@ def overlay(base: np.ndarray, colours: np.ndarray, blend: float) -> np.ndarray:
 
     Args:
         base: (H, W, 3) uint8.
-        colours: (H, W, 3) uint8, same size.
+        colours: (H, W, 3), or (N, H, W, 3), uint8, same size.
         blend: share of the map, 0..1.
 
     Returns:

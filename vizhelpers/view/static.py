@@ -1,25 +1,28 @@
 """Static pictures: many tiles as one montage, with titles and a colour bar."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
+from vizhelpers.view.canvas import DPI, Canvas, new_figure
 from vizhelpers.view.colour import COLOUR_MAPS
 
-DPI = 100
 _FONT = 8.0  # points
 _LINE = 1.25 * _FONT / 72  # inches
+_DESCENT = 0.32 * _FONT / 72  # inches from a tile up to the letters' base line
 _GAP = 0.05  # inches between tiles
 _EDGE = 0.06  # inches to the left of the tiles and above the title
 _BAR_ROOM = 1.0  # inches to the right of the tiles
@@ -49,26 +52,8 @@ class _Grid:
     per_inch: float
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure that shows once: as the value of a cell, not by itself as well.
-
-    Its size is a whole number of pixels, so that its text form is the same everywhere.
-    """
-    size = math.ceil(width * DPI - 1e-6) / DPI, math.ceil(height * DPI - 1e-6) / DPI
-    figure = plt.figure(figsize=size, dpi=DPI)
-    plt.close(figure)
-    return figure
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
-
-
 def montage(
-    tiles: Sequence[np.ndarray],
+    tiles: np.ndarray,
     titles: Sequence[str],
     *,
     name: str = "",
@@ -79,7 +64,7 @@ def montage(
     """Draw tiles in rows on one pair of axes, however many there are.
 
     Args:
-        tiles: RGB pictures (H, W, 3) uint8, all of one size.
+        tiles: RGB pictures (N, H, W, 3) uint8.
         titles: one short text for each; left out where tiles are too small to carry them.
         name: the figure's title.
         bar: the colour bar, or None for pictures whose colours are their own.
@@ -92,8 +77,8 @@ def montage(
     columns = min(columns or _good_columns(len(tiles)), len(tiles))
     rows = math.ceil(len(tiles) / columns)
     bar_room = _BAR_ROOM if bar else 0.0
-    tile_width = min((width - bar_room - _EDGE) / columns, _widest(tiles[0]))
-    lines = _wrapped(titles, _pitch(tiles[0].shape[1], tile_width))
+    tile_width = min((width - bar_room - _EDGE) / columns, _widest(*tiles.shape[1:3]))
+    lines = _wrapped(titles, _pitch(tiles.shape[2], tile_width))
     title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
     canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
     per_inch = grid.per_inch
@@ -105,9 +90,11 @@ def montage(
     figure = new_figure(_EDGE + area[0] + bar_room, _EDGE + needed)
     size = float(figure.get_figwidth()), float(figure.get_figheight())
     axes = figure.add_axes(_box(_EDGE, size[1] - _EDGE - head - area[1], *area, size))
-    axes.imshow(canvas, interpolation="nearest" if per_inch <= DPI * 1.5 else "antialiased")
+    axes.add_image(Sheet(axes, canvas, per_inch))
+    axes.set(xlim=(0, canvas.shape[1]), ylim=(canvas.shape[0], 0))
     axes.set_axis_off()
-    _write_titles(axes, lines, columns, grid)
+    if any(lines):
+        axes.add_collection(Titles(axes, lines, columns, grid), autolim=False)
     corner = _EDGE / size[0], 1 - _EDGE / size[1]
     figure.text(*corner, "\n".join(head_lines), ha="left", va="top", fontsize=_FONT + 2)
     if bar:
@@ -119,9 +106,8 @@ def _good_columns(count: int) -> int:
     return count if count <= 4 else math.ceil(math.sqrt(count * 1.5))
 
 
-def _widest(tile: np.ndarray) -> float:
+def _widest(height: int, width: int) -> float:
     """Return how wide a single tile may become, in inches: a flat one may take more room."""
-    height, width = tile.shape[:2]
     return 3.4 * max(1.0, min(width / height, 2.0))
 
 
@@ -162,22 +148,23 @@ def _fits(text: str, room: float, size: float) -> bool:
 
 
 def _canvas(
-    tiles: Sequence[np.ndarray], columns: int, rows: int, tile_width: float, title_room: float
+    tiles: np.ndarray, columns: int, rows: int, tile_width: float, title_room: float
 ) -> tuple[np.ndarray, _Grid]:
-    """Copy all tiles into one white picture.
+    """Copy all tiles (N, H, W, 3) into one white picture, RGBA.
 
     Small tiles grow by a whole factor, so that a pixel of a map stays a square.
     """
-    height, width = tiles[0].shape[:2]
+    count, height, width = tiles.shape[:3]
     factor, gap, per_inch = _magnification(width, tile_width)
     room = round(title_room * per_inch)
     step_y, step_x = height * factor + gap + room, width * factor + gap
-    canvas = np.full((rows * step_y - gap, columns * step_x - gap, 3), 255, dtype=np.uint8)
-    for i, tile in enumerate(tiles):
-        top, left = i // columns * step_y + room, i % columns * step_x
-        large = tile.repeat(factor, axis=0).repeat(factor, axis=1)
-        canvas[top : top + height * factor, left : left + width * factor] = large
-    return canvas, _Grid(step_x, step_y, room, per_inch)
+    # One cell for each tile, its title above it; then the cells are set side by side.
+    cells = np.full((rows * columns, step_y, step_x, 4), 255, dtype=np.uint8)
+    large = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    cells[:count, room : room + height * factor, : width * factor, :3] = large
+    side_by_side = cells.reshape(rows, columns, step_y, step_x, 4).swapaxes(1, 2)
+    canvas = side_by_side.reshape(rows * step_y, columns * step_x, 4)
+    return canvas[:-gap, :-gap], _Grid(step_x, step_y, room, per_inch)
 
 
 def _magnification(width: int, tile_width: float) -> tuple[int, int, float]:
@@ -201,18 +188,66 @@ def _pitch(width: int, tile_width: float) -> float:
     return (width * factor + gap) / per_inch
 
 
-def _write_titles(axes: Axes, lines: Sequence[str], columns: int, grid: _Grid) -> None:
-    for i, text in enumerate(lines):
-        row, column = divmod(i, columns)
-        if text:
-            axes.text(
-                column * grid.step_x,
-                row * grid.step_y + grid.title_room * 0.92,
-                text,
-                fontsize=_FONT,
-                va="bottom",
-                linespacing=1.1,
-            )
+class Sheet(AxesImage):
+    """All tiles as one image, RGBA uint8, that fills its axes."""
+
+    def __init__(self, axes: Axes, canvas: np.ndarray, per_inch: float) -> None:
+        """Take the picture and how many of its pixels make an inch of the figure."""
+        height, width = canvas.shape[:2]
+        smooth = "nearest" if per_inch <= DPI * 1.5 else "antialiased"
+        super().__init__(axes, interpolation=smooth, extent=(0, width, height, 0))
+        self.set_data(canvas)
+        self._per_inch = per_inch
+
+    def make_image(
+        self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
+    ) -> tuple[Any, float, float, Any]:
+        """Return the pixels to draw and where; without resampling where one is one of the figure.
+
+        Resampling would give the same pixels, and would take longer than all other drawing.
+        """
+        if self._per_inch != self.axes.figure.dpi * magnification or unsampled:
+            return super().make_image(renderer, magnification, unsampled)
+        left, bottom = self.axes.bbox.min
+        return np.asarray(self.get_array())[::-1], round(left), round(bottom), None
+
+
+class Titles(PathCollection):
+    """Short texts, each above its tile, as one artist: a matplotlib ``Text`` takes a millisecond.
+
+    Attributes:
+        texts: what is written, a text for each tile.
+    """
+
+    def __init__(self, axes: Axes, texts: Sequence[str], columns: int, grid: _Grid) -> None:
+        """Lay the lines of each text on top of each other, above its tile."""
+        self.texts = list(texts)
+        lines = [
+            (line, i % columns * grid.step_x, i // columns * grid.step_y + grid.title_room - above)
+            for i, text in enumerate(texts)
+            for line, above in _lines_above(text, grid.per_inch)
+        ]
+        font = FontProperties()
+        super().__init__(
+            [_outline(line, font) for line, _, _ in lines],
+            offsets=[place for _, *place in lines],
+            offset_transform=axes.transData,
+            facecolors="black",
+            linewidths=0,
+        )
+        self.set_transform(Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
+
+
+def _lines_above(text: str, per_inch: float) -> list[tuple[str, float]]:
+    """Return each line with its distance above the tile: the last one stands lowest."""
+    lines = text.split("\n") if text else []
+    return [(line, (n * _LINE + _DESCENT) * per_inch) for n, line in enumerate(reversed(lines))]
+
+
+@lru_cache(maxsize=4096)
+def _outline(text: str, font: FontProperties) -> Path:
+    """Return a line of text as outlines in points: channels have the same numbers in every grid."""
+    return TextPath((0, 0), text, size=_FONT, prop=font)
 
 
 def _box(
@@ -228,30 +263,38 @@ def _draw_bar(
     place = _box(_EDGE + area[0] + 0.12, size[1] - head - height - 0.1, 0.12, height, size)
     low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
     flat = high <= low
-    norm = Normalize(low, low + 1 if flat else high)
-    drawn = figure.colorbar(
-        ScalarMappable(norm, COLOUR_MAPS[bar.scale]), cax=figure.add_axes(place)
-    )
-    drawn.ax.tick_params(labelsize=_FONT - 1)
-    drawn.set_label(bar.label, fontsize=_FONT)
+    axes = figure.add_axes(place)
+    colour_bar(axes, COLOUR_MAPS[bar.scale], low, low + 1 if flat else high)
+    axes.tick_params(labelsize=_FONT - 1)
+    axes.set_ylabel(bar.label, fontsize=_FONT)
     if bar.low is None:
         ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
         names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
-        drawn.set_ticks(list(ends), labels=list(names))
+        axes.set_yticks(list(ends), labels=list(names))
     elif flat:
-        drawn.set_ticks([low], labels=[f"{low:g} everywhere"])
+        axes.set_yticks([low], labels=[f"{low:g} everywhere"])
     else:
-        _ticks_at_both_ends(drawn, low, high)
+        values = np.linspace(low, high, 5)
+        axes.set_yticks(list(values), labels=[f"{value:.3g}" for value in values])
 
 
-def _ticks_at_both_ends(bar: Colorbar, low: float, high: float) -> None:
-    values = np.linspace(low, high, 5)
-    bar.set_ticks(list(values), labels=[f"{value:.3g}" for value in values])
+def colour_bar(axes: Axes, cmap: Any, low: float, high: float) -> None:
+    """Fill a pair of axes with the colours from ``low`` to ``high``, their values on the right.
+
+    matplotlib's own colour bar has axes and locators of its own and takes twice as long.
+    """
+    steps = np.linspace(0, 1, 256)[:, None]
+    axes.imshow(
+        steps, cmap=cmap, aspect="auto", origin="lower", extent=(0, 1, low, high), vmin=0, vmax=1
+    )
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
 
 
 def side_by_side(*figures: Figure, below: bool = False) -> Figure:
     """Return one figure that shows several on white: left to right, or one below the other."""
-    pictures = [_pixels(figure) for figure in figures]
+    pictures = [Canvas(figure).pixels() for figure in figures]
     along, across = (0, 1) if below else (1, 0)
     most = max(picture.shape[across] for picture in pictures)
     padded = []
@@ -265,9 +308,3 @@ def side_by_side(*figures: Figure, below: bool = False) -> Figure:
     axes.imshow(joined, interpolation="nearest")
     axes.set_axis_off()
     return whole
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vizhelpers.view.static import new_figure
+from vizhelpers.view.canvas import new_figure
 
 _ROW = 0.19  # inches
 _FONT = 8

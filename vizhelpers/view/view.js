@@ -283,6 +283,12 @@ function make(tag, name, attributes = {}) {
   return element;
 }
 
+/** Write a text where another stands: the browser lays the page out anew even for the same one.
+ * @param {Element} element @param {string} text */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** The elements of one view. @param {HTMLElement} el */
 function skeleton(el) {
   const parts = {
@@ -330,8 +336,10 @@ function sheet(name, label) {
 function paint(canvas, picture, room, zoom) {
   const density = window.devicePixelRatio || 1;
   const times = Math.max(1, Math.floor((room * density) / picture.width)) * zoom;
-  canvas.width = picture.width * times;
-  canvas.height = picture.height * times;
+  const [width, height] = [picture.width * times, picture.height * times];
+  // To set a size, even the same, takes the canvas's memory away and gives it anew.
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap(picture), 0, 0, canvas.width, canvas.height);
@@ -386,9 +394,8 @@ function drawBar(bar, scene, frame, own) {
   bar.append(strip, ticks, words);
 }
 
-/** @param {HTMLElement} box @param {Scene} scene @param {number} frame */
-function drawChart(box, scene, frame) {
-  const row = scene.charts[scene.charts.length > 1 ? frame : 0] ?? [];
+/** @param {HTMLElement} box @param {Chart[]} row */
+function drawChart(box, row) {
   box.hidden = row.length === 0;
   box.replaceChildren(...row.map((chart) => {
     const one = make("div", "one");
@@ -473,7 +480,7 @@ function createView(model, el) {
     pixel: /** @type {[number, number] | null} */ (null),
     drawing: 0,
     columns: 1,
-    gridKey: "",
+    keys: /** @type {Record<string, string>} */ ({}),
   };
 }
 
@@ -493,6 +500,15 @@ function refresh(view) {
   view.drawing = requestAnimationFrame(() => draw(view));
 }
 
+/** Draw a part of the view only where what it shows has changed: most do not move with a slider.
+ * @param {View} view @param {string} part @param {any[]} key @param {() => void} drawPart */
+function whenChanged(view, part, key, drawPart) {
+  const present = key.join();
+  if (view.keys[part] === present) return;
+  view.keys[part] = present;
+  drawPart();
+}
+
 /** @param {View} view */
 function draw(view) {
   const { parts, scene, model } = view;
@@ -500,19 +516,23 @@ function draw(view) {
   if (!scene) return;
   const { frame, own, blend } = present(view);
   const pictures = scene.sizes.length > 0;
-  parts.name.textContent = [scene.name, scene.note].filter(Boolean).join(" · ");
+  write(parts.name, [scene.name, scene.note].filter(Boolean).join(" · "));
   parts.map.frame.hidden = !pictures;
   parts.photo.frame.hidden = !pictures || !scene.photograph || !scene.base.length || blend < 100;
   const room = roomFor(view);
   if (pictures) paint(parts.map.canvas, pictureOf(scene, frame, { own, blend }), room, view.zoom);
   if (!parts.photo.frame.hidden) {
-    paint(parts.photo.canvas, opaque(scene.base, scene.base_size), room, view.zoom);
+    whenChanged(view, "photo", [room, view.zoom, window.devicePixelRatio], () => {
+      paint(parts.photo.canvas, opaque(scene.base, scene.base_size), room, view.zoom);
+    });
     // As large as the map, so that the same place is at the same place.
     parts.photo.canvas.style.width = parts.map.canvas.style.width;
     parts.photo.canvas.style.height = parts.map.canvas.style.height;
   }
-  drawBar(parts.bar, scene, frame, own);
-  drawChart(parts.chart, scene, frame);
+  const limits = pictures ? limitsOf(scene, frame, own) : [];
+  whenChanged(view, "bar", [own, ...limits], () => drawBar(parts.bar, scene, frame, own));
+  const row = scene.charts.length > 1 ? frame : 0;
+  whenChanged(view, "chart", [row], () => drawChart(parts.chart, scene.charts[row] ?? []));
   drawTitle(view, frame);
   parts.grid.frame.hidden = !model.get("grid") || scene.sizes.length < 2;
   if (!parts.grid.frame.hidden) drawGrid(view, frame, own);
@@ -534,7 +554,7 @@ function drawTitle({ parts, scene }, frame) {
   const title = scene.titles[frame] ?? "";
   const where = scene.titles.length > 1 ? `frame ${frame + 1} of ${scene.titles.length}` : "";
   const text = [title.replaceAll("\n", " · "), where].filter(Boolean).join(" · ");
-  if (parts.title.textContent !== text) parts.title.textContent = text;
+  write(parts.title, text);
   parts.map.canvas.setAttribute("aria-label", `${scene.name}: ${text}. Arrow keys read pixels.`);
 }
 
@@ -549,7 +569,7 @@ function drawState({ parts, model }) {
     // Made once: a button that is replaced between press and release is never clicked.
     if (!parts.busy.firstChild) parts.busy.append(...busyParts(model));
     const [words, bar] = /** @type {any} */ (parts.busy.children);
-    if (words.textContent !== busy) words.textContent = busy;
+    write(words, busy);
     bar.setAttribute("aria-label", busy);
     if (done >= 0) bar.value = done;
     else bar.removeAttribute("value");
@@ -557,7 +577,7 @@ function drawState({ parts, model }) {
   const message = String(model.get("message") || "");
   parts.message.hidden = message === "";
   const text = message && `⚠ ${message}`;
-  if (parts.message.textContent !== text) parts.message.textContent = text;
+  write(parts.message, text);
   parts.main.hidden = parts.title.hidden = parts.tools.hidden = message !== "";
   parts.name.hidden = parts.readout.hidden = message !== "";
 }
@@ -581,10 +601,8 @@ function drawGrid(view, frame, own) {
   view.columns = Math.min(count, Math.max(4, Math.ceil(Math.sqrt(count * 1.8))));
   const side = Math.max(8, Math.min(96, Math.floor(width / view.columns)));
   const cell = Math.round(side * (window.devicePixelRatio || 1));
-  const key = [own, cell, view.columns].join();
   const how = { columns: view.columns, cell, own };
-  if (key !== view.gridKey) paintGrid(parts.grid.canvas, scene, how);
-  view.gridKey = key;
+  whenChanged(view, "grid", Object.values(how), () => paintGrid(parts.grid.canvas, scene, how));
   parts.grid.canvas.style.width = `${side * view.columns}px`;
   markGrid(view, frame);
 }
@@ -618,7 +636,7 @@ function markGrid({ parts, scene, columns }, frame) {
 /** @param {View} view @param {number} frame */
 function drawReadout({ parts, scene, pixel }, frame) {
   if (!scene?.sizes.length || !pixel) {
-    parts.readout.textContent = scene?.sizes.length ? "Point at a pixel to read its value." : "";
+    write(parts.readout, scene?.sizes.length ? "Point at a pixel to read its value." : "");
     parts.photo.mark.hidden = parts.map.mark.hidden = true;
     return;
   }
@@ -744,7 +762,7 @@ export function render({ model, el }) {
   const again = () => refresh(view);
   const newScene = () => {
     view.scene = unpacked(model.get("scene"));
-    view.gridKey = "";
+    view.keys = {};
     refresh(view);
   };
   const traits = ["i0", "i1", "i2", "blend", "own_scale", "grid", "busy", "progress", "message"];
