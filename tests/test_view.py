@@ -8,10 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vizhelpers.view.bar import Bar
 from vizhelpers.view.canvas import to_png
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import COLOUR_MAPS, NO_NUMBER, colourise, overlay, stretch, table
-from vizhelpers.view.static import Bar, montage, side_by_side
+from vizhelpers.view.static import montage, side_by_side
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 255)
 

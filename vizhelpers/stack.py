@@ -20,7 +20,7 @@ from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, overlay, stretch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vizhelpers.view.static import Bar
+    from vizhelpers.view.bar import Bar
 
 SCALES = ("sequential", "diverging", "rgb")
 
@@ -324,7 +324,7 @@ class ImageStack:
         return [f"{title}\nmax {high:.3g}" for title, (_, high) in zip(titles, ends, strict=True)]
 
     def _bar(self) -> Bar | None:
-        from vizhelpers.view.static import Bar
+        from vizhelpers.view.bar import Bar
 
         if self.scale == "rgb":
             return None

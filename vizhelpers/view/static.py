@@ -3,43 +3,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
+from vizhelpers.view.bar import Bar, draw_bar
 from vizhelpers.view.canvas import DPI, Canvas, new_figure
-from vizhelpers.view.colour import COLOUR_MAPS
+from vizhelpers.view.letters import FONT, HEAD, HEAD_LINE, LINE, fits, outline, wrap
 
-_FONT = 8.0  # points
-_LINE = 1.25 * _FONT / 72  # inches
-_DESCENT = 0.32 * _FONT / 72  # inches from a tile up to the letters' base line
+_DESCENT = 0.32 * FONT / 72  # inches from a tile up to the letters' base line
 _GAP = 0.05  # inches between tiles
-_EDGE = 0.06  # inches to the left of the tiles and above the title
-_BAR_ROOM = 1.0  # inches to the right of the tiles
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What the colour bar says: the scale's name, the values at its ends, and a label.
-
-    Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
-    to "highest", and the numbers stand in the tiles' titles.
-    """
-
-    scale: str
-    label: str
-    low: float | None = None
-    high: float | None = None
+_EDGE = 0.06  # inches around all
 
 
 @dataclass(frozen=True)
@@ -76,30 +56,39 @@ def montage(
     """
     columns = min(columns or _good_columns(len(tiles)), len(tiles))
     rows = math.ceil(len(tiles) / columns)
-    bar_room = _BAR_ROOM if bar else 0.0
-    tile_width = min((width - bar_room - _EDGE) / columns, _widest(*tiles.shape[1:3]))
+    bar_room = bar.room if bar else 0.0
+    tile_width = min((width - bar_room - 2 * _EDGE) / columns, _widest(*tiles.shape[1:3]))
     lines = _wrapped(titles, _pitch(tiles.shape[2], tile_width))
-    title_room = _LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
+    title_room = LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
     canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
-    per_inch = grid.per_inch
 
-    area = canvas.shape[1] / per_inch, canvas.shape[0] / per_inch
-    head_lines = _wrap(name, area[0] + bar_room, _FONT + 2) if name else []
-    head = 1.25 * (_FONT + 2) / 72 * len(head_lines) + (0.08 if name else 0.0)
-    needed = max(area[1] + head, (head + 1.3) if bar else 0.0)
-    figure = new_figure(_EDGE + area[0] + bar_room, _EDGE + needed)
-    size = float(figure.get_figwidth()), float(figure.get_figheight())
-    axes = figure.add_axes(_box(_EDGE, size[1] - _EDGE - head - area[1], *area, size))
-    axes.add_image(Sheet(axes, canvas, per_inch))
+    area = canvas.shape[1] / grid.per_inch, canvas.shape[0] / grid.per_inch
+    head_lines = wrap(name, area[0] + bar_room, HEAD) if name else []
+    head = _EDGE + (HEAD_LINE * len(head_lines) + 0.08 if name else 0.0)
+    needed = head + max(area[1], bar.height if bar else 0.0) + _EDGE
+    figure = new_figure(_EDGE + area[0] + bar_room + _EDGE, needed)
+    _lay_out(figure, canvas, lines, columns, grid, head)
+    size = figure.get_size_inches()
+    corner = _EDGE / size[0], 1 - _EDGE / size[1]
+    figure.text(*corner, "\n".join(head_lines), ha="left", va="top", fontsize=HEAD)
+    if bar:
+        draw_bar(figure, bar, _EDGE + area[0], head, area[1])
+    return figure
+
+
+def _lay_out(
+    figure: Figure, canvas: np.ndarray, lines: Sequence[str], columns: int, grid: _Grid, head: float
+) -> None:
+    """Draw the tiles and their titles, ``head`` inches below the upper edge."""
+    width, height = figure.get_size_inches()
+    wide, high = canvas.shape[1] / grid.per_inch, canvas.shape[0] / grid.per_inch
+    box = _EDGE / width, (height - head - high) / height, wide / width, high / height
+    axes = figure.add_axes(box)
+    axes.add_image(Sheet(axes, canvas, grid.per_inch))
     axes.set(xlim=(0, canvas.shape[1]), ylim=(canvas.shape[0], 0))
     axes.set_axis_off()
     if any(lines):
         axes.add_collection(Titles(axes, lines, columns, grid), autolim=False)
-    corner = _EDGE / size[0], 1 - _EDGE / size[1]
-    figure.text(*corner, "\n".join(head_lines), ha="left", va="top", fontsize=_FONT + 2)
-    if bar:
-        _draw_bar(figure, bar, area, size, head + _EDGE)
-    return figure
 
 
 def _good_columns(count: int) -> int:
@@ -112,39 +101,10 @@ def _widest(height: int, width: int) -> float:
 
 
 def _wrapped(titles: Sequence[str], tile_width: float) -> list[str]:
-    if not any(titles) or not _fits("0000", tile_width, _FONT):
+    if not any(titles) or not fits("0000", tile_width, FONT):
         return [""] * len(titles)
     room = tile_width - _GAP
-    return ["\n".join(_wrap(title, room, _FONT)[:4]) if title else "" for title in titles]
-
-
-def _wrap(text: str, room: float, size: float) -> list[str]:
-    """Break a text into lines of at most ``room`` inches; a word that is too long is cut."""
-    lines = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in paragraph.split():
-            longer = f"{line} {word}".lstrip()
-            if line and not _fits(longer, room, size):
-                lines.append(line)
-                longer = word
-            while not _fits(longer, room, size):
-                head = next(n for n in range(len(longer), 0, -1) if _fits(longer[:n], room, size))
-                lines.append(longer[:head])
-                longer = longer[head:]
-            line = longer
-        lines.append(line)
-    return lines
-
-
-def _fits(text: str, room: float, size: float) -> bool:
-    """Whether a line of text, as Agg draws it, takes at most ``room`` inches."""
-    # Measuring takes a millisecond; no letter is wider than high, so most need none.
-    if len(text) <= 1 or len(text) * size / 72 <= room:
-        return True
-    renderer = RendererAgg(1, 1, DPI)
-    width = renderer.get_text_width_height_descent(text, FontProperties(size=size), False)[0]
-    return width / DPI <= room
+    return ["\n".join(wrap(title, room, FONT)[:4]) if title else "" for title in titles]
 
 
 def _canvas(
@@ -229,7 +189,7 @@ class Titles(PathCollection):
         ]
         font = FontProperties()
         super().__init__(
-            [_outline(line, font) for line, _, _ in lines],
+            [outline(line, font) for line, _, _ in lines],
             offsets=[place for _, *place in lines],
             offset_transform=axes.transData,
             facecolors="black",
@@ -241,55 +201,7 @@ class Titles(PathCollection):
 def _lines_above(text: str, per_inch: float) -> list[tuple[str, float]]:
     """Return each line with its distance above the tile: the last one stands lowest."""
     lines = text.split("\n") if text else []
-    return [(line, (n * _LINE + _DESCENT) * per_inch) for n, line in enumerate(reversed(lines))]
-
-
-@lru_cache(maxsize=4096)
-def _outline(text: str, font: FontProperties) -> Path:
-    """Return a line of text as outlines in points: channels have the same numbers in every grid."""
-    return TextPath((0, 0), text, size=_FONT, prop=font)
-
-
-def _box(
-    x: float, y: float, w: float, h: float, size: tuple[float, float]
-) -> tuple[float, float, float, float]:
-    return x / size[0], y / size[1], w / size[0], h / size[1]
-
-
-def _draw_bar(
-    figure: Figure, bar: Bar, area: tuple[float, float], size: tuple[float, float], head: float
-) -> None:
-    height = min(max(area[1] - 0.2, 1.0), 2.6)
-    place = _box(_EDGE + area[0] + 0.12, size[1] - head - height - 0.1, 0.12, height, size)
-    low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
-    flat = high <= low
-    axes = figure.add_axes(place)
-    colour_bar(axes, COLOUR_MAPS[bar.scale], low, low + 1 if flat else high)
-    axes.tick_params(labelsize=_FONT - 1)
-    axes.set_ylabel(bar.label, fontsize=_FONT)
-    if bar.low is None:
-        ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
-        names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
-        axes.set_yticks(list(ends), labels=list(names))
-    elif flat:
-        axes.set_yticks([low], labels=[f"{low:g} everywhere"])
-    else:
-        values = np.linspace(low, high, 5)
-        axes.set_yticks(list(values), labels=[f"{value:.3g}" for value in values])
-
-
-def colour_bar(axes: Axes, cmap: Any, low: float, high: float) -> None:
-    """Fill a pair of axes with the colours from ``low`` to ``high``, their values on the right.
-
-    matplotlib's own colour bar has axes and locators of its own and takes twice as long.
-    """
-    steps = np.linspace(0, 1, 256)[:, None]
-    axes.imshow(
-        steps, cmap=cmap, aspect="auto", origin="lower", extent=(0, 1, low, high), vmin=0, vmax=1
-    )
-    axes.set_xticks([])
-    axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
+    return [(line, (n * LINE + _DESCENT) * per_inch) for n, line in enumerate(reversed(lines))]
 
 
 def side_by_side(*figures: Figure, below: bool = False) -> Figure:

@@ -1,0 +1,87 @@
+"""The colour bar beside a montage."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vizhelpers.view.colour import COLOUR_MAPS
+from vizhelpers.view.letters import FONT, LINE, width_of
+
+_LEFT = 0.12  # inches from the tiles to the bar
+_WIDTH = 0.12
+_NUMBERS = 0.46  # inches for ticks and their numbers
+_ABOVE = 0.1  # inches from the title to the bar, and from its label to the lower edge
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the colour bar says: the scale's name, the values at its ends, and a label.
+
+    Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
+    to "highest", and the numbers stand in the tiles' titles.
+    """
+
+    scale: str
+    label: str
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def room(self) -> float:
+        """Inches that the bar takes to the right of the tiles."""
+        return _LEFT + _WIDTH + _NUMBERS + LINE * (self.label.count("\n") + 1)
+
+    @property
+    def height(self) -> float:
+        """Inches that the bar and its label need at least."""
+        return max(1.0, width_of(self.label, FONT)) + 2 * _ABOVE
+
+
+def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> None:
+    """Draw a colour bar.
+
+    Args:
+        figure: on which.
+        bar: what it says.
+        left: where the tiles end, in inches from the left.
+        top: where they begin, in inches from the top.
+        area: how high they are, in inches.
+    """
+    width, height = figure.get_size_inches()
+    long = min(max(area - 2 * _ABOVE, 1.0), 2.6)
+    bottom = height - top - _ABOVE - long
+    box = (left + _LEFT) / width, bottom / height, _WIDTH / width, long / height
+    low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
+    flat = high <= low
+    axes = figure.add_axes(box)
+    colour_bar(axes, COLOUR_MAPS[bar.scale], low, low + 1 if flat else high)
+    axes.tick_params(labelsize=FONT - 1)
+    # A label that is longer than the bar hangs down from its upper end.
+    where: Literal["center", "top"] = "center" if width_of(bar.label, FONT) <= long else "top"
+    axes.set_ylabel(bar.label, fontsize=FONT, loc=where)
+    if bar.low is None:
+        ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
+        names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
+        axes.set_yticks(list(ends), labels=list(names))
+    elif flat:
+        axes.set_yticks([low], labels=[f"{low:g} everywhere"])
+    else:
+        values = np.linspace(low, high, 5)
+        axes.set_yticks(list(values), labels=[f"{value:.3g}" for value in values])
+
+
+def colour_bar(axes: Axes, cmap: Any, low: float, high: float) -> None:
+    """Fill a pair of axes with the colours from ``low`` to ``high``, their values on the right.
+
+    matplotlib's own colour bar has axes and locators of its own and takes twice as long.
+    """
+    steps = np.linspace(0, 1, 256)[:, None]
+    axes.imshow(
+        steps, cmap=cmap, aspect="auto", origin="lower", extent=(0, 1, low, high), vmin=0, vmax=1
+    )
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")

@@ -1,0 +1,55 @@
+"""Letters in figures: how wide they are, where a line breaks, and their outlines."""
+
+from functools import lru_cache
+
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+
+from vizhelpers.view.canvas import DPI
+
+FONT = 8.0  # points
+LINE = 1.25 * FONT / 72  # inches
+HEAD = FONT + 2  # points, of a figure's title
+HEAD_LINE = 1.25 * HEAD / 72  # inches
+
+
+def wrap(text: str, room: float, size: float) -> list[str]:
+    """Break a text into lines of at most ``room`` inches; a word that is too long is cut."""
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".lstrip()
+            if line and not fits(longer, room, size):
+                lines.append(line)
+                longer = word
+            while not fits(longer, room, size):
+                head = next(n for n in range(len(longer), 0, -1) if fits(longer[:n], room, size))
+                lines.append(longer[:head])
+                longer = longer[head:]
+            line = longer
+        lines.append(line)
+    return lines
+
+
+def fits(text: str, room: float, size: float) -> bool:
+    """Whether a line of text, as Agg draws it, takes at most ``room`` inches."""
+    # Measuring takes a millisecond; no letter is wider than high, so most need none.
+    if len(text) <= 1 or len(text) * size / 72 <= room:
+        return True
+    return width_of(text, size) <= room
+
+
+def width_of(text: str, size: float) -> float:
+    """Return how wide the widest line of a text is, as Agg draws it, in inches."""
+    renderer, font = RendererAgg(1, 1, DPI), FontProperties(size=size)
+    lines = text.split("\n")
+    return max(renderer.get_text_width_height_descent(t, font, False)[0] for t in lines) / DPI
+
+
+@lru_cache(maxsize=4096)
+def outline(text: str, font: FontProperties) -> Path:
+    """Return a line of text as outlines in points: channels have the same numbers in every grid."""
+    return TextPath((0, 0), text, size=FONT, prop=font)
