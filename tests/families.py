@@ -133,7 +133,7 @@ def examine(name: str, model: nn.Module, x: Tensor, *, leave_out: Sequence[str] 
 def _calls(
     model: nn.Module, x: Tensor, shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Callable[[], None]]:
-    main = main_layers(model, tuple(x.shape))
+    main = main_layers(model, shapes)
     # The predicted class is asked for: random SqueezeNets give many a logit of 0, and no gradient.
     # Not the last: behind a vision transformer's last block only the class token is read.
     layer = main[len(main) // 2]

@@ -235,21 +235,23 @@ def summary(
         one_of("torchinfo column", column, known)
     depth, col_width = whole("depth", depth, 1), whole("col_width", col_width, 1, 200)
     size = tuple(whole_numbers("input_size", input_size, 0))
-    copy_ = on_meta(model)
-    # Refuses a size that the model cannot take, in plain words.
-    output_shapes(copy_, _empty(model, size))
-    # torchinfo draws a random input, on the meta device too: the caller's random state is kept.
-    with torch.random.fork_rng(devices=[]):
-        found = torchinfo.summary(
-            copy_,
-            input_data=_empty(model, size),
-            depth=depth,
-            col_names=tuple(col_names),
-            col_width=col_width,
-            device="meta",
-            mode="eval",
-            verbose=0,
-        )
+    copy_, empty = on_meta(model), _empty(model, size)
+    try:
+        # torchinfo draws a random input, on the meta device too: the caller's random state is kept.
+        with torch.random.fork_rng(devices=[]):
+            found = torchinfo.summary(
+                copy_,
+                input_data=empty,
+                depth=depth,
+                col_names=tuple(col_names),
+                col_width=col_width,
+                device="meta",
+                mode="eval",
+                verbose=0,
+            )
+    except RuntimeError:
+        _refuse(copy_, empty)
+        raise
     return ModelSummary(
         size,
         found.total_params,
@@ -260,6 +262,14 @@ def summary(
         _with_units(str(found)),
         tuple(_work_of_each(found.summary_list)),
     )
+
+
+def _refuse(model: nn.Module, empty: torch.Tensor) -> None:
+    """Say which input the model cannot take in plain words, and none of torchinfo's."""
+    try:
+        output_shapes(model, empty)
+    except ValueError as refusal:
+        raise refusal from None
 
 
 def _work_of_each(

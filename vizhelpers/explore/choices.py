@@ -6,21 +6,18 @@ from functools import lru_cache
 from typing import Any
 
 import ipywidgets as widgets
-import torch
 from torch import nn
 
-from vizhelpers.classes import class_index, predict
+from vizhelpers.classes import Prediction, class_index, predict
 from vizhelpers.explore.controls import dropdown, options_of, wide
-from vizhelpers.explore.networks import Networks
+from vizhelpers.explore.networks import Networks, Shapes
 from vizhelpers.images import load_image, sample_images
-from vizhelpers.inputs import dtype_of
-from vizhelpers.maps import map_shapes
 from vizhelpers.models import card
 from vizhelpers.samples import Sample, prepare
-from vizhelpers.structure import on_meta
 from vizhelpers.view.charts import Bars
 
 YOURS = "your photograph"
+_ALL = 10**6  # classes: more than any model has
 _FEW = 3  # layers
 # Both halves' classes, since neither is always among the five most probable.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
@@ -51,6 +48,7 @@ class Photographs:
         self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your own")
         self.upload.observe(self._uploaded, names="value")
         self.sample = lru_cache(maxsize=8)(self._prepare)
+        self.answer = lru_cache(maxsize=8)(self._predict)
 
     def _uploaded(self, change: Any) -> None:
         """Offer an uploaded file under a name of its own, and choose it.
@@ -69,9 +67,17 @@ class Photographs:
     def _prepare(self, network: str, name: str) -> Sample:
         return prepare(self.networks[network], self._own.get(name, name))
 
+    def _predict(self, network: str, name: str) -> list[Prediction]:
+        """Return all classes, the most probable first: classes, bars and ranks need one pass."""
+        return predict(self.networks[network], self.sample(network, name), k=_ALL)
+
     def size(self, network: str) -> tuple[int, ...]:
         """Return the shape of a network's input."""
         return tuple(self.sample(network, self.dropdown.value).x.shape)
+
+    def map_shapes(self, network: str) -> Shapes:
+        """Return ``{layer: (N, C, h, w)}`` of a network's layers with maps, for its input."""
+        return self.networks.map_shapes(network, self.size(network))
 
     def classes(
         self, network: str, name: str, asked: Sequence[int | str | None] = (), *, count: int = 5
@@ -85,7 +91,7 @@ class Photographs:
             count: how many of the most probable.
         """
         model = self.networks[network]
-        top = [p.index for p in predict(model, self.sample(network, name), k=count)]
+        top = [p.index for p in self.answer(network, name)[:count]]
         known = card(model)
         halves = _HALVES.get(name, ()) if known and len(known.labels) == 1000 else ()
         first = [class_index(model, one) for one in asked if one not in (None, "")]
@@ -110,36 +116,30 @@ def class_search(model: nn.Module) -> widgets.Combobox:
     )
 
 
-def prediction_bars(model: nn.Module, sample: Sample, asked: int) -> Bars:
-    """Return the five most probable classes, the one that was asked for set off."""
-    answer = predict(model, sample)
-    marked = [row for row, p in enumerate(answer) if p.index == asked]
-    title = "What the model says"
-    if not marked:
-        everything = predict(model, sample, k=10**6)
-        rank, found = next((i, p) for i, p in enumerate(everything, 1) if p.index == asked)
-        title += f" ({found.label}: rank {rank}, {found.probability:.1e})"
+def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
+    """Return the five most probable of all classes, the one that was asked for set off."""
+    top = answer[:5]
+    place, found = next((i, p) for i, p in enumerate(answer) if p.index == asked)
+    title, marked = "What the model says", place
+    if place >= len(top):
+        marked = -1
+        title += f" ({found.label}: rank {place + 1}, {found.probability:.1e})"
     return Bars(
         title,
-        [(p.label,) for p in answer],
-        [p.probability for p in answer],
-        [f"{p.probability:.3f}" for p in answer],
-        marked[0] if marked else -1,
+        [(p.label,) for p in top],
+        [p.probability for p in top],
+        [f"{p.probability:.3f}" for p in top],
+        marked,
     )
 
 
-def channel_counts(model: nn.Module, size: tuple[int, ...] = (1, 3, 224, 224)) -> dict[str, int]:
-    """Return ``{layer: channels}`` of every layer with maps."""
-    return {name: shape[1] for name, shape in _map_shapes(model, size).items()}
-
-
-def main_layers(model: nn.Module, size: tuple[int, ...], count: int = 8) -> list[str]:
+def main_layers(model: nn.Module, shapes: Shapes, count: int = 8) -> list[str]:
     """Return the last few layers with maps that are worth a CAM, in the order of definition.
 
     Blocks rather than their parts, and no pooling, activation or normalisation, whose maps are
     near copies of their neighbours'.
     """
-    shapes = {n: s for n, s in _map_shapes(model, size).items() if s[2] * s[3] > 1}
+    shapes = _of_several_cells(shapes)
     modules = dict(model.named_modules())
     worth = [name for name in shapes if not _COPIES.search(type(modules[name]).__name__)]
     outer = _outermost(worth)
@@ -157,11 +157,11 @@ def _inside(name: str, names: Sequence[str]) -> list[str]:
     return [other for other in names if other.startswith(f"{name}.")]
 
 
-def pooled_layers(model: nn.Module, size: tuple[int, ...], count: int = 4) -> list[str]:
+def pooled_layers(model: nn.Module, shapes: Shapes, count: int = 4) -> list[str]:
     """Return the last layers with maps, the nearest to the head first: one may suit "cam"."""
-    shapes = {n: s for n, s in _map_shapes(model, size).items() if s[2] * s[3] > 1}
-    return list(dict.fromkeys([*main_layers(model, size)[-1:], *list(shapes)[::-1]]))[:count]
+    last = [*main_layers(model, shapes)[-1:], *list(_of_several_cells(shapes))[::-1]]
+    return list(dict.fromkeys(last))[:count]
 
 
-def _map_shapes(model: nn.Module, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    return map_shapes(on_meta(model), torch.empty(size, device="meta", dtype=dtype_of(model)))
+def _of_several_cells(shapes: Shapes) -> Shapes:
+    return {name: shape for name, shape in shapes.items() if shape[2] * shape[3] > 1}

