@@ -7,11 +7,12 @@ import matplotlib
 import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
 from vizhelpers.flash.utils import denormalize, format_for_plotting, standardize_and_clip
+from vizhelpers.view.bar import colour_bar
+from vizhelpers.view.canvas import Canvas
 
 _LABEL = "vizhelpers.flash"
 _KEPT = 10  # matplotlib warns when more than 20 are open, others' included
@@ -40,6 +41,8 @@ def new_figure(size: tuple[float, float]) -> Figure:
     number = numbers[-1] + 1 if numbers else 1
     figure = plt.figure(f"{_LABEL} {number}", figsize=size, dpi=100, FigureClass=Figure)
     assert isinstance(figure, Figure)
+    if type(figure.canvas) is FigureCanvasAgg:  # no window that would lose its own
+        Canvas(figure)
     return figure
 
 
@@ -70,7 +73,9 @@ def saliency_figure(
     scale = {**plain, "cmap": cmap, "vmax": top or 1}
     axes[0].imshow(photograph, **plain)
     axes[1].imshow(grey, **plain)
-    _draw_bar(bar, axes[2].imshow(strengths, **scale))
+    axes[2].imshow(strengths, **scale)
+    colour_bar(bar, cmap, 0.0, top or 1.0)
+    bar.tick_params(labelsize=8)
     axes[3].imshow(photograph, **plain)
     axes[3].imshow(strengths, alpha=alpha, **scale)
     titles = (
@@ -83,16 +88,6 @@ def saliency_figure(
         ax.set_axis_off()
         ax.set_title(title, fontsize=min(10.0, size[0] * 0.75))
     return figure
-
-
-def _draw_bar(axes: Axes, drawn: AxesImage) -> None:
-    """Draw the colours of a map with their values: matplotlib's own bar takes as long as a map."""
-    low, high = drawn.get_clim()
-    edges = np.linspace(low, high, 129)
-    axes.pcolormesh([0, 1], edges, edges[1:, None], cmap=drawn.get_cmap(), rasterized=True)
-    axes.set_xticks([])
-    axes.yaxis.tick_right()
-    axes.tick_params(labelsize=8)
 
 
 def pictures_figure(
