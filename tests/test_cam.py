@@ -17,7 +17,7 @@ TABBY = 281
 @pytest.fixture(scope="module")
 def both(model: nn.Module, cat: viz.Sample) -> tuple[np.ndarray, np.ndarray]:
     """Activation and gradient at one layer, (C, H, W) float64."""
-    a, g = activations_and_gradients(model, cat, LAYER, [logit_of(TABBY)])
+    a, g, _ = activations_and_gradients(model, cat, LAYER, [logit_of(TABBY)])
     return a[LAYER][0].double().numpy(), g[LAYER][0, 0].double().numpy()
 
 
@@ -105,6 +105,31 @@ def test_original_cam_is_refused_where_the_head_does_not_allow_it(noise: Tensor)
     )
     with pytest.raises(ValueError, match="gradcam"):
         viz.cam(vgg_like, noise, "1", target=1, method="cam")
+
+
+@pytest.mark.parametrize("bias", [torch.full((5,), 1e3), 1e3 * torch.arange(5)])
+def test_a_bias_that_dominates_proves_no_head_at_the_wrong_layer(
+    noise: Tensor, bias: Tensor
+) -> None:
+    head = nn.Linear(4, 5)
+    head.bias.data.copy_(bias)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        head,
+    )
+    maps = viz.capture(net, noise, "3")["3"]
+    expected = torch.einsum("c,chw->hw", head.weight[2], maps[0]).detach().numpy()
+    assert 0 < np.abs(expected).max() < 1e-3 * bias.abs().max()
+    found = viz.cam(net, noise, "3", target=2, method="cam").frames[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    for layer in ("0", "1", "2"):
+        with pytest.raises(ValueError, match="no such head"):
+            viz.cam(net, noise, layer, target=2, method="cam")
 
 
 def test_sweep_equals_one_call_for_each_pair(model: nn.Module, cat: viz.Sample) -> None:

@@ -6,6 +6,7 @@ compared on one scale. The equations stand in ``cam_methods``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.arguments import listed, one_of
-from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS
-from vizhelpers.classes import Target, targets_of
-from vizhelpers.gradients import activations_and_gradients, logit_of, logits
-from vizhelpers.inputs import HasTensor, dtype_of, input_tensor, photograph_of
-from vizhelpers.layers import as_list, capture
+from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS, pooled_head
+from vizhelpers.cam_perturbation import perturbation_cams
+from vizhelpers.classes import Target, class_scores, targets_of, wanted_classes
+from vizhelpers.gradients import activations_and_gradients, logit_of
+from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
+from vizhelpers.layers import as_list, captured
 from vizhelpers.maps import as_maps
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
@@ -118,11 +120,67 @@ def cams_by_layer(
             f"layers={layers!r}, targets={targets!r}."
         )
     x = input_tensor(model, sample)
-    classes = [targets_of(model, x, target, labels=labels) for target in targets]
-    return [
-        _layer_stack(model, sample, method, found, classes)
-        for found in _maps(model, x, layers, classes, method)
+    wanted = wanted_classes(model, targets, labels=labels)
+    seen = _seen(model, x, layers, wanted, method)
+    classes = targets_of(model, wanted, seen.output, len(x), labels=labels)
+    found = [
+        _LayerMaps(layer, maps, _meaning_of_zero(model, x, layer, seen.gradients.get(layer)))
+        for layer, maps in _made(model, x, seen, classes, method).items()
     ]
+    return [_layer_stack(model, sample, method, one, classes) for one in found]
+
+
+def original_cam(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    *,
+    layers: Sequence[str],
+    targets: Sequence[int | str | None],
+) -> ImageStack:
+    """Return the original CAM at the first of several layers where it is defined.
+
+    One forward pass tries them all.
+
+    Args:
+        model: a classifier.
+        sample: a ``Sample``, or a tensor (N, C, H, W).
+        layers: dotted module paths, at least one.
+        targets: class indices or names; None stands for the predicted class.
+
+    Raises:
+        ValueError: none of the layers will do; what was wrong with the first one.
+    """
+    x = input_tensor(model, sample)
+    wanted = wanted_classes(model, targets)
+    outputs, output = captured(model, x, layers)
+    classes = targets_of(model, wanted, output, len(x))
+    refusals = []
+    for layer in layers:
+        try:
+            maps = as_maps(model, layer, outputs[layer], x).float()
+            made = _by_head(model, layer, maps, classes, output)
+        except ValueError as refusal:
+            refusals.append(refusal)
+        else:
+            found = _LayerMaps(layer, made, "no support")
+            return _layer_stack(model, sample, "cam", found, classes)
+    raise refusals[0]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen in the passes that serve all layers.
+
+    Attributes:
+        maps: (N, C, h, w) of each layer.
+        gradients: of each layer, in its own shape after an axis of classes; none where the method
+            needs none.
+        output: what the model put out.
+    """
+
+    maps: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+    output: Any
 
 
 @dataclass(frozen=True)
@@ -134,21 +192,19 @@ class _LayerMaps:
     zero: str
 
 
-def _maps(
-    model: nn.Module, x: Tensor, layers: Sequence[str], classes: Sequence[Target], method: str
-) -> list[_LayerMaps]:
+def _seen(
+    model: nn.Module, x: Tensor, layers: Sequence[str], wanted: Sequence[int | None], method: str
+) -> _Seen:
+    def laid(layer: str, output: Tensor) -> Tensor:
+        return as_maps(model, layer, output, x).float()
+
+    gradients: Mapping[str, Tensor] = {}
     if CAM_METHODS[method] == "gradient":
-        scores = [logit_of(target.indices) for target in classes]
-        outputs, gradients = activations_and_gradients(model, x, layers, scores)
+        scores = [logit_of(index) for index in wanted]
+        outputs, gradients, output = activations_and_gradients(model, x, layers, scores, check=laid)
     else:
-        outputs, gradients = capture(model, x, layers), {}
-    found = []
-    for layer in layers:
-        maps = as_maps(model, layer, outputs[layer], x).float()
-        gradient = gradients.get(layer)
-        made = _of_layer(model, x, layer, maps, gradient, classes, method)
-        found.append(_LayerMaps(layer, made, _meaning_of_zero(model, x, layer, gradient)))
-    return found
+        outputs, output = captured(model, x, layers)
+    return _Seen({layer: laid(layer, outputs[layer]) for layer in layers}, gradients, output)
 
 
 def _meaning_of_zero(model: nn.Module, x: Tensor, layer: str, gradient: Tensor | None) -> str:
@@ -161,56 +217,43 @@ def _meaning_of_zero(model: nn.Module, x: Tensor, layer: str, gradient: Tensor |
     return "no support"
 
 
-def _of_layer(
-    model: nn.Module,
-    x: Tensor,
-    layer: str,
-    maps: Tensor,
-    gradients: Tensor | None,
-    classes: Sequence[Target],
-    method: str,
-) -> list[Tensor]:
-    """Return a map (N, h, w) for each class."""
+def _made(
+    model: nn.Module, x: Tensor, seen: _Seen, classes: Sequence[Target], method: str
+) -> dict[str, list[Tensor]]:
+    """Return for each layer a map (N, h, w) of each class."""
     if method == "cam":
-        weight = _pooled_head(model, logits(model, x).float(), maps, layer)
-        return [torch.einsum("nc,nchw->nhw", weight[target.indices], maps) for target in classes]
+        return {
+            layer: _by_head(model, layer, maps, classes, seen.output)
+            for layer, maps in seen.maps.items()
+        }
     if method == "eigencam":  # it gives all classes one map
-        return [torch.stack([EQUATIONS[method](a, a) for a in maps])] * len(classes)
-    if gradients is None:
-        return _perturbed(model, x, layer, maps, classes, method)
-    return [
-        torch.stack(
-            [
-                EQUATIONS[method](a, g)
-                for a, g in zip(maps, as_maps(model, layer, gradient, x).float(), strict=True)
-            ]
-        )
-        for gradient in gradients
-    ]
+        return {
+            layer: [torch.stack([EQUATIONS[method](a, a) for a in maps])] * len(classes)
+            for layer, maps in seen.maps.items()
+        }
+    if CAM_METHODS[method] == "perturbation":
+        indices = [target.indices for target in classes]
+        return perturbation_cams(model, x, seen.maps, indices, seen.output, method)
+    return {
+        layer: [
+            _by_gradient(method, maps, as_maps(model, layer, gradient, x).float())
+            for gradient in seen.gradients[layer]
+        ]
+        for layer, maps in seen.maps.items()
+    }
 
 
-def _perturbed(
-    model: nn.Module,
-    x: Tensor,
-    layer: str,
-    maps: Tensor,
-    classes: Sequence[Target],
-    method: str,
+def _by_gradient(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
+    pairs = zip(maps, gradients, strict=True)
+    return torch.stack([EQUATIONS[method](a, g) for a, g in pairs])
+
+
+def _by_head(
+    model: nn.Module, layer: str, maps: Tensor, classes: Sequence[Target], output: Any
 ) -> list[Tensor]:
-    from vizhelpers.cam_perturbation import perturbation_cam
-
-    scores = logits(model, x)
-
-    def one(n: int, index: int) -> Tensor:
-        # Ablation-CAM's weights are shares of the logit: of none there are none.
-        if method == "ablationcam" and scores[n, index] == 0:
-            return torch.zeros(maps.shape[2:])
-        image = slice(n, n + 1)
-        return perturbation_cam(model, x[image], layer, maps[image], index, method)
-
-    return [
-        torch.stack([one(n, index) for n, index in enumerate(target.indices)]) for target in classes
-    ]
+    scores = class_scores(output, [index for target in classes for index in target.indices])
+    weight = pooled_head(model, scores.float(), maps, layer)
+    return [torch.einsum("nc,nchw->nhw", weight[target.indices], maps) for target in classes]
 
 
 def _layer_stack(
@@ -256,33 +299,6 @@ def _stack(
         name=f"{warning_word(model)}{label}{where}",
         unit=f"{label} (raw)",
         values=frames.max(axis=(1, 2)),
-    )
-
-
-def _pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> Tensor:
-    """Find the linear step from mean activations to logits, (classes, C), and prove it.
-
-    A candidate counts only if it reproduces the logits (N, classes): as ``W mean(a) + b``, the head
-    of the paper, or as ``mean(relu(W a + b))``, SqueezeNet's.
-    """
-    close = max(1e-3, 4 * torch.finfo(dtype_of(model)).eps)
-    for module in reversed(list(model.modules())):
-        weight = getattr(module, "weight", None)
-        if not isinstance(module, (nn.Linear, nn.Conv2d)) or not isinstance(weight, Tensor):
-            continue
-        if weight[0].numel() != maps.shape[1] or len(weight) != scores.shape[1]:
-            continue
-        matrix = weight.detach().float().flatten(1)
-        places = torch.einsum("kc,nchw->nkhw", matrix, maps)
-        if module.bias is not None:
-            places = places + module.bias.detach().float()[:, None, None]
-        for pooled in (places.mean(dim=(2, 3)), places.relu().mean(dim=(2, 3))):
-            if torch.allclose(pooled, scores, rtol=close, atol=close * float(scores.abs().max())):
-                return matrix
-    raise ValueError(
-        f"The original CAM needs a mean over {layer!r} and one linear step to the logits; "
-        f"{type(model).__name__} has no such head there. Grad-CAM was made for that: "
-        "method='gradcam'. Or choose the last layer with maps."
     )
 
 

@@ -1,14 +1,17 @@
 """The equations of class activation maps, each a few lines from its paper.
 
-Each weighs a layer's activations ``a`` (C, H, W) by something made from the gradient ``g``
+The original one weighs a layer's activations ``a`` (C, H, W) by the model's own weights, which
+``pooled_head`` finds. Each other one weighs them by something made from the gradient ``g``
 (C, H, W) of one class's logit, and returns a raw map (H, W) in the method's own unit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from vizhelpers.inputs import dtype_of
 
 Equation = Callable[[Tensor, Tensor], Tensor]
 
@@ -72,6 +75,52 @@ def _first_component(maps: Tensor) -> Tensor:
     component = torch.linalg.svd(rows, full_matrices=False).Vh[0]
     projection = (rows @ component).reshape(maps.shape[1:]).float()
     return -projection if projection.min().abs() > projection.max() else projection
+
+
+def pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> Tensor:
+    """Find CAM's linear step (Zhou et al. 2016) from mean activations to logits, and prove it.
+
+    A candidate counts only if it reproduces the logits: as ``W mean(a) + b``, the head of the
+    paper, or as ``mean(relu(W a + b))``, SqueezeNet's. What is compared is what the maps add to
+    the logits: the bias alone, which has no map in it, would prove a head at any layer.
+
+    Args:
+        model: a classifier.
+        scores: its logits (N, classes).
+        maps: what the layer puts out, (N, C, h, w).
+        layer: dotted module path, for the error text.
+
+    Returns:
+        The weights W, (classes, C).
+    """
+    precision = torch.finfo(dtype_of(model)).eps
+    close, rounding = max(1e-3, 4 * precision), 4 * precision * float(scores.abs().max())
+    for matrix, bias in _linear_steps(model, scores.shape[1], maps.shape[1]):
+        places = torch.einsum("kc,nchw->nkhw", matrix, maps) + bias[:, None, None]
+        for pooled, alone in (
+            (places.mean(dim=(2, 3)), bias),
+            (places.relu().mean(dim=(2, 3)), bias.relu()),
+        ):
+            added = float((scores - alone).abs().max())
+            if torch.allclose(pooled, scores, rtol=0, atol=close * added + rounding):
+                return matrix
+    raise ValueError(
+        f"The original CAM needs a mean over {layer!r} and one linear step to the logits; "
+        f"{type(model).__name__} has no such head there. Grad-CAM was made for that: "
+        "method='gradcam'. Or choose the last layer with maps."
+    )
+
+
+def _linear_steps(model: nn.Module, rows: int, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield weights (rows, columns) and biases (rows,), the last of the model first."""
+    for module in reversed(list(model.modules())):
+        weight = getattr(module, "weight", None)
+        if not isinstance(module, (nn.Linear, nn.Conv2d)) or not isinstance(weight, Tensor):
+            continue
+        if weight[0].numel() == columns and len(weight) == rows:
+            matrix = weight.detach().float().flatten(1)
+            bias = matrix.new_zeros(rows) if module.bias is None else module.bias.detach().float()
+            yield matrix, bias
 
 
 EQUATIONS: Mapping[str, Equation] = MappingProxyType(

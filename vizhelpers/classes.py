@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from vizhelpers.arguments import texts, whole
 from vizhelpers.errors import said, unknown
-from vizhelpers.gradients import logits
-from vizhelpers.inputs import HasTensor
+from vizhelpers.inputs import HasTensor, input_tensor
+from vizhelpers.layers import captured
 from vizhelpers.models import card
 
 
@@ -46,14 +47,41 @@ def predict(
         [giant panda (388) 1.000]
     """
     k = whole("k", k, 1)
-    scores = logits(model, sample)
-    if len(scores) != 1:
-        raise ValueError(f"predict takes one photograph, got {len(scores)}; loop over x[i:i + 1].")
+    x = input_tensor(model, sample)
+    if len(x) != 1:
+        raise ValueError(f"predict takes one photograph, got {len(x)}; loop over x[i:i + 1].")
+    scores = logits(model, x)
     top = scores[0].float().softmax(0).topk(min(k, scores.shape[1]))
     return [
         Prediction(index, class_label(model, index, labels=labels), probability)
         for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]
+
+
+def logits(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
+    """Return the model's output before softmax, (N, classes), in eval mode, without gradients."""
+    return class_scores(captured(model, sample, [])[1]).detach()
+
+
+def class_scores(output: Any, classes: Sequence[int] = ()) -> Tensor:
+    """Return a model's output if it is one row of scores for each image; else refuse.
+
+    Args:
+        output: what the model put out.
+        classes: which it must have, by index.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"Expected one row of class scores for each image, (N, classes), got {what}. "
+            "A model with another output can be looked at with viz.capture and viz.feature_maps."
+        )
+    if max(classes, default=0) >= output.shape[1]:
+        raise ValueError(
+            f"There is no class {max(classes)}. This model's classes go from 0 to "
+            f"{output.shape[1] - 1}."
+        )
+    return output
 
 
 def class_label(model: nn.Module, index: int, *, labels: Sequence[str] | None = None) -> str:
@@ -125,28 +153,40 @@ class Target:
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
 
 
-def targets_of(
-    model: nn.Module,
-    x: Tensor,
-    target: int | str | None,
-    *,
-    labels: Sequence[str] | None = None,
-) -> Target:
-    """Return the class that is asked for, for each image; None is what each is predicted to be.
-
-    Args:
-        model: a classifier.
-        x: network input (N, C, H, W).
-        target: class index, class name, or None.
-        labels: class names, for a module of the user's own.
+def wanted_classes(
+    model: nn.Module, targets: Sequence[int | str | None], *, labels: Sequence[str] | None = None
+) -> list[int | None]:
+    """Return the indices of classes that are asked for; None, the predicted one, stays None.
 
     Raises:
         ValueError: as ``class_index``.
     """
-    if target is None:
-        indices = logits(model, x).argmax(dim=1).tolist()
-    else:
-        indices = [class_index(model, target, labels=labels)] * len(x)
+    return [None if one is None else class_index(model, one, labels=labels) for one in targets]
+
+
+def targets_of(
+    model: nn.Module,
+    wanted: Sequence[int | None],
+    output: Any,
+    images: int,
+    *,
+    labels: Sequence[str] | None = None,
+) -> list[Target]:
+    """Return for each class that is asked for what it is for each image, and what it is called.
+
+    Args:
+        model: a classifier.
+        wanted: class indices; None is what each image is predicted to be.
+        output: what the model put out; only looked at for None.
+        images: how many.
+        labels: class names, for a module of the user's own.
+    """
+    predicted = class_scores(output).argmax(dim=1).tolist() if None in wanted else []
+    each = [predicted if index is None else [index] * images for index in wanted]
+    return [_target(model, indices, labels) for indices in each]
+
+
+def _target(model: nn.Module, indices: Sequence[int], labels: Sequence[str] | None) -> Target:
     names = [class_label(model, index, labels=labels) for index in indices]
     return Target(indices, names[0] if len(set(names)) == 1 else "predicted", names)
 

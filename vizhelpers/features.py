@@ -51,7 +51,8 @@ def feature_maps(
     if isinstance(sample, Mapping):
         if not sample:
             raise ValueError("feature_maps got no photograph: the mapping is empty.")
-        maps = [_one(_maps(model, one, layer), title) for title, one in sample.items()]
+        single = [_single(model, one, title) for title, one in sample.items()]
+        maps = [_maps(model, x, layer)[0] for x in single]
         axes: dict[str, Sequence[object]] = {"photograph": list(sample)}
     else:
         maps = list(_maps(model, sample, layer))
@@ -81,10 +82,11 @@ def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarra
     return as_maps(model, layer, output, x).float().cpu().numpy()
 
 
-def _one(maps: np.ndarray, title: object) -> np.ndarray:
-    if len(maps) > 1:
-        raise ValueError(f"{title!r} holds {len(maps)} images; in a mapping each has one.")
-    return maps[0]
+def _single(model: nn.Module, sample: HasTensor | Tensor, title: object) -> Tensor:
+    x = input_tensor(model, sample)
+    if len(x) > 1:
+        raise ValueError(f"{title!r} holds {len(x)} images; in a mapping each has one.")
+    return x
 
 
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:

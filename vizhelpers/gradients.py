@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vizhelpers.classes import class_scores
 from vizhelpers.inputs import HasTensor, bare, input_tensor
 from vizhelpers.layers import as_list, evaluating, forward, pick, recording
 from vizhelpers.progress import steps
@@ -19,47 +20,31 @@ from vizhelpers.progress import steps
 Score = Callable[[Tensor], Tensor]
 
 
-def logits(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
-    """Return the model's output before softmax, (N, classes), in eval mode, without gradients."""
-    x = input_tensor(model, sample)
-    with torch.no_grad(), evaluating(model):
-        return class_scores(forward(model, x.clone())).detach()
-
-
-def class_scores(output: Any) -> Tensor:
-    """Return a model's output if it is one row of scores for each image; else refuse."""
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            f"Expected one row of class scores for each image, (N, classes), got {what}. "
-            "A model with another output can be looked at with viz.capture and viz.feature_maps."
-        )
-    return output
-
-
-def logit_of(target: int | Sequence[int]) -> Score:
+def logit_of(target: int | Sequence[int] | None) -> Score:
     """Return the score that most methods differentiate: the logit of one class, before softmax.
 
     Args:
-        target: one class for all images, or one for each. The sum over the images is the score;
-            in eval mode no image's logit depends on another image, so its gradient is each one's.
+        target: one class for all images, or one for each; None is what each is predicted to be.
+            The sum over the images is the score; in eval mode no image's logit depends on another
+            image, so its gradient is each one's.
     """
-    return lambda scores: _column(scores, target).sum()
+    return lambda scores: _column(scores, _each(scores, target)).sum()
 
 
-def probability_of(target: int | Sequence[int]) -> Score:
+def probability_of(target: int | Sequence[int] | None) -> Score:
     """Return the probability of a class as a score; its gradient also fears the rival classes."""
-    return lambda scores: _column(scores.softmax(dim=1), target).sum()
+    return lambda scores: _column(scores.softmax(dim=1), _each(scores, target)).sum()
 
 
-def _column(scores: Tensor, target: int | Sequence[int]) -> Tensor:
-    each = [target] * len(scores) if isinstance(target, int) else list(target)
-    if max(each) >= scores.shape[1]:
-        raise ValueError(
-            f"There is no class {max(each)}. This model's classes go from 0 to "
-            f"{scores.shape[1] - 1}."
-        )
-    return scores[range(len(scores)), each]
+def _each(scores: Tensor, target: int | Sequence[int] | None) -> list[int]:
+    """Return a class for each image."""
+    if target is None:
+        return scores.argmax(dim=1).tolist()
+    return [target] * len(scores) if isinstance(target, int) else list(target)
+
+
+def _column(scores: Tensor, each: Sequence[int]) -> Tensor:
+    return class_scores(scores, each)[range(len(scores)), each]
 
 
 @contextmanager
@@ -74,7 +59,9 @@ def activations_and_gradients(
     sample: HasTensor | Tensor,
     layers: str | Sequence[str],
     scores: Sequence[Score],
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    *,
+    check: Callable[[str, Tensor], object] | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """Run forward once and backward once for each score; return both sides of every layer.
 
     All layers are caught in the same passes, so ten layers cost no more than one.
@@ -84,11 +71,13 @@ def activations_and_gradients(
         sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
         layers: dotted module paths.
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
+        check: gets each name and activation before anything is differentiated; it raises an error
+            where the caller could not use them.
 
     Returns:
-        ``{name: activation}`` with the layer's own shape, and ``{name: gradient}`` with one more
-        axis in front, (scores, *shape): d score / d activation. Parameters' ``.grad`` stay as
-        they are.
+        ``{name: activation}`` with the layer's own shape; ``{name: gradient}`` with one more axis
+        in front, (scores, *shape): d score / d activation; and the logits of the same pass.
+        Parameters' ``.grad`` stay as they are.
 
     Raises:
         ValueError: as ``capture``.
@@ -98,6 +87,9 @@ def activations_and_gradients(
     with _differentiable(model, x) as leaf, recording(model, names) as record:
         output = class_scores(forward(model, leaf.clone()))
         outputs = pick(record, names)
+        for name, out in outputs.items():
+            if check is not None:
+                check(name, out)
         tensors = list(outputs.values())
         rows = [
             torch.autograd.grad(score(output), tensors, retain_graph=True, materialize_grads=True)
@@ -105,23 +97,36 @@ def activations_and_gradients(
         ]
     gradients = [torch.stack(column).detach() for column in zip(*rows, strict=True)]
     activations = {name: out.detach() for name, out in outputs.items()}
-    return activations, dict(zip(names, gradients, strict=True))
+    return activations, dict(zip(names, gradients, strict=True)), output.detach()
 
 
 def input_gradient(
     model: nn.Module, sample: HasTensor | Tensor, score: Score, *, guided: bool = False
 ) -> Tensor:
-    """Return d score / d input, the raw material of every saliency map.
+    """Return d score / d input, signed, (N, C, H, W): one of ``input_gradients``."""
+    return input_gradients(model, sample, [score], guided=guided)[0][0]
+
+
+def input_gradients(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    scores: Sequence[Score],
+    *,
+    guided: bool = False,
+) -> tuple[list[Tensor], Tensor]:
+    """Run forward once and backward once for each score, down to the input.
+
+    These are the raw material of every saliency map.
 
     Args:
         model: any classifier that takes one tensor.
         sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
-        score: a function from logits (N, classes) to a scalar, such as ``logit_of(281)``.
+        scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         guided: at each ReLU also drop what is negative on its way back (Springenberg et al. 2014,
             "Striving for Simplicity").
 
     Returns:
-        The signed gradient, (N, C, H, W).
+        For each score its signed gradient, (N, C, H, W); and the logits of the same pass.
 
     Raises:
         ValueError: as ``capture``; or ``guided`` where no ReLU lies between pixels and score.
@@ -130,14 +135,18 @@ def input_gradient(
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
         output = class_scores(forward(model, leaf.clone()))
-        (gradient,) = torch.autograd.grad(score(output), leaf)
+        several = len(scores) > 1  # one score lets go of the graph on its way back
+        gradients = [
+            torch.autograd.grad(score(output), leaf, retain_graph=several)[0].detach()
+            for score in steps(scores, "class")
+        ]
         if relus is not None and not relus.passed:
             raise ValueError(
                 f"Guided backpropagation changes the gradient at each ReLU, and "
                 f"{type(bare(model)).__name__} uses none between the pixels and the score. "
                 "method='vanilla' works for every model."
             )
-    return gradient.detach()
+    return gradients, output.detach()
 
 
 class _PositiveGradient(torch.autograd.Function):

@@ -197,11 +197,18 @@ def capture(
         >>> capture(net, torch.zeros(1, 3, 8, 8), "0")["0"].shape
         torch.Size([1, 8, 6, 6])
     """
+    return captured(model, sample, layers)[0]
+
+
+def captured(
+    model: nn.Module, sample: HasTensor | Tensor, layers: str | Sequence[str]
+) -> tuple[dict[str, Tensor], Any]:
+    """Return what ``capture`` returns, and what the model itself put out in the same pass."""
     names = as_list(layers)
     x = input_tensor(model, sample)
     with torch.no_grad(), evaluating(model), recording(model, names) as record:
-        forward(model, x.clone())
-    return {name: out.detach() for name, out in pick(record, names).items()}
+        output = forward(model, x.clone())
+    return {name: out.detach() for name, out in pick(record, names).items()}, output
 
 
 def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[str, tuple[int, ...]]:

@@ -7,8 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.arguments import one_of, seed_of, whole
-from vizhelpers.classes import targets_of
-from vizhelpers.gradients import Score, input_gradient, logit_of, probability_of
+from vizhelpers.classes import Target, logits, targets_of, wanted_classes
+from vizhelpers.gradients import (
+    Score,
+    input_gradient,
+    input_gradients,
+    logit_of,
+    probability_of,
+)
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps
@@ -16,7 +22,7 @@ from vizhelpers.stack import ImageStack
 
 METHODS = ("vanilla", "guided", "input_x_gradient", "smoothgrad", "integrated_gradients")
 ONE_PASS = METHODS[:3]
-SCORES = ("logit", "probability")
+_SCORES = {"logit": logit_of, "probability": probability_of}
 _NAMES = {
     "vanilla": "Saliency",
     "guided": "Guided backpropagation",
@@ -65,15 +71,75 @@ def saliency(
             without ReLU; and what ``capture`` refuses.
     """
     one_of("saliency method", method, METHODS)
-    one_of("score", of, SCORES)
+    one_of("score", of, _SCORES)
     seed = seed_of("seed", seed)
-    x = input_tensor(model, sample).detach()
-    asked = targets_of(model, x, target, labels=labels)
-    score = (logit_of if of == "logit" else probability_of)(asked.indices)
     count = _PASSES.get(method, 1) if passes is None else whole("passes", passes, 1)
-    frames = _attribution(model, x, score, method, count, seed).abs().amax(dim=1)
-    maps = frames.float().cpu().numpy()
-    several = {"image": range(len(x))} if len(x) > 1 else {}
+    if method in ONE_PASS:
+        return saliencies(model, sample, targets=[target], methods=[method], of=of, labels=labels)[
+            0
+        ]
+    x = input_tensor(model, sample).detach()
+    wanted = wanted_classes(model, [target], labels=labels)
+    # A pass of its own: the many that are differentiated do not see the image itself.
+    output = logits(model, x) if target is None else None
+    (asked,) = targets_of(model, wanted, output, len(x), labels=labels)
+    score = _SCORES[of](asked.indices)
+    if method == "smoothgrad":
+        signed = smoothgrad(model, x, score, passes=count, seed=seed)
+    else:
+        signed = integrated_gradients(model, x, score, passes=count)
+    return _stack(model, sample, signed, asked, method, of)
+
+
+def saliencies(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    *,
+    targets: Sequence[int | str | None],
+    methods: Sequence[str] = ONE_PASS,
+    of: str = "logit",
+    labels: Sequence[str] | None = None,
+) -> list[ImageStack]:
+    """Return what ``saliency`` returns for every pair of a method and a class, method by method.
+
+    One forward pass, and one backward pass for each class, serve all methods that look at the
+    gradient as it is; as many again serve "guided", which changes it on its way.
+
+    Args:
+        model: a classifier.
+        sample: a ``Sample``, or a tensor (N, C, H, W).
+        targets: class indices or names; None stands for the predicted class.
+        methods: of ``ONE_PASS``.
+        of: as in ``saliency``.
+        labels: class names, for a module of the user's own.
+    """
+    x = input_tensor(model, sample).detach()
+    wanted = wanted_classes(model, targets, labels=labels)
+    scores = [_SCORES[of](index) for index in wanted]
+    found = {
+        guided: input_gradients(model, x, scores, guided=guided)
+        for guided in dict.fromkeys(method == "guided" for method in methods)
+    }
+    stacks = []
+    for method in methods:
+        gradients, output = found[method == "guided"]
+        classes = targets_of(model, wanted, output, len(x), labels=labels)
+        for asked, gradient in zip(classes, gradients, strict=True):
+            signed = gradient * x if method == "input_x_gradient" else gradient
+            stacks.append(_stack(model, sample, signed, asked, method, of))
+    return stacks
+
+
+def _stack(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    signed: Tensor,
+    asked: Target,
+    method: str,
+    of: str,
+) -> ImageStack:
+    maps = signed.abs().amax(dim=1).float().cpu().numpy()
+    several = {"image": range(len(maps))} if len(maps) > 1 else {}
     return ImageStack(
         maps,
         axes={"class": [asked.name], **several},
@@ -87,17 +153,6 @@ def saliency(
         unit=f"|{'pixel x ' * (method in _TIMES_PIXEL)}d {of} / d pixel|\nbrightest 0.5 % clipped",
         values=maps.max(axis=(1, 2)),
     )
-
-
-def _attribution(
-    model: nn.Module, x: Tensor, score: Score, method: str, passes: int, seed: int
-) -> Tensor:
-    if method == "smoothgrad":
-        return smoothgrad(model, x, score, passes=passes, seed=seed)
-    if method == "integrated_gradients":
-        return integrated_gradients(model, x, score, passes=passes)
-    gradient = input_gradient(model, x, score, guided=method == "guided")
-    return gradient * x if method == "input_x_gradient" else gradient
 
 
 def smoothgrad(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from vizhelpers.activmax import activation_maximization
-from vizhelpers.cam import cams_by_layer
+from vizhelpers.cam import cams_by_layer, original_cam
 from vizhelpers.cam_methods import CAM_METHODS
 from vizhelpers.classes import class_index, class_label
 from vizhelpers.errors import unknown
@@ -28,8 +28,7 @@ from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
 from vizhelpers.kernels import convolution, kernels
 from vizhelpers.layers import get_layer, layer_names
-from vizhelpers.progress import steps as watched
-from vizhelpers.saliency import ONE_PASS, saliency
+from vizhelpers.saliency import ONE_PASS, saliencies
 from vizhelpers.samples import Sample
 from vizhelpers.stack import ImageStack
 from vizhelpers.structure import ModelSummary, module_tree, summary
@@ -351,25 +350,12 @@ def _cam_stacks(
 ) -> list[ImageStack]:
     """Return a stack for each layer that is worth a CAM: of a gradient method for many layers."""
     if method == "cam":
-        return _where_the_head_is_pooled(model, sample, shapes, classes)
+        layers = pooled_layers(model, shapes)
+        return [original_cam(model, sample, layers=layers, targets=classes)]
     layers = main_layers(model, shapes)
     if CAM_METHODS[method] == "perturbation":
         layers = layers[-1:]
     return cams_by_layer(model, sample, layers=layers, targets=classes, method=method)
-
-
-def _where_the_head_is_pooled(
-    model: nn.Module, sample: Sample, shapes: Shapes, classes: Sequence[int]
-) -> list[ImageStack]:
-    """Return the original CAM at the one layer where it is defined, before the pooled head."""
-    refusal: ValueError | None = None
-    for layer in pooled_layers(model, shapes):
-        try:
-            return cams_by_layer(model, sample, layers=[layer], targets=classes, method="cam")
-        except ValueError as error:
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
 
 
 def explore_saliency(
@@ -407,9 +393,8 @@ def explore_saliency(
         own, sample = networks[network], photographs.sample(network, photograph)
         asked = [other, wanted if network == first else None]
         classes = photographs.classes(network, photograph, asked, count=3)
-        pairs = [(how, index) for how in methods(network) for index in classes]
         return Scene(
-            [saliency(own, sample, target=i, method=how) for how, i in watched(pairs, "map")],
+            saliencies(own, sample, targets=classes, methods=methods(network)),
             axes={
                 "method": methods(network),
                 "class": [class_label(own, index) for index in classes],
