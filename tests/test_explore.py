@@ -25,6 +25,7 @@ import vizhelpers as viz
 from vizhelpers.explore import panel as panels
 from vizhelpers.explore.controls import controls_of, int_slider, linked_trait
 from vizhelpers.explore.panel import Panel
+from vizhelpers.explore.panels import page_of_stack
 from vizhelpers.explore.scene import Scene
 from vizhelpers.layers import private_copy
 from vizhelpers.progress import steps
@@ -543,6 +544,22 @@ def test_a_page_holds_every_scene_and_escapes_what_it_is_given(tmp_path: Path) -
     assert "default-src 'none'" in text
     links = set(re.findall(r"\w+://[^\"'\s]+", text))
     assert links == {"http://www.w3.org/2000/svg"}, "a name space, which nobody loads"
+
+
+@pytest.mark.parametrize("blend", [0.5, 1.0])
+@pytest.mark.parametrize("base", [None, np.full((6, 6, 3), 90, np.uint8)])
+@pytest.mark.parametrize("kind", ["maps", "colours"])
+def test_a_stacks_page_is_its_panels_page(kind: str, base: np.ndarray | None, blend: float) -> None:
+    axes = {"layer": ["a"], "channel": range(4)}
+    if kind == "maps":
+        frames = np.arange(36, dtype=np.float32).reshape(4, 3, 3)
+        stack = viz.ImageStack(frames, axes, base=base, blend=blend, name="maps")
+    else:
+        colours = np.arange(108, dtype=np.uint8).reshape(4, 3, 3, 3)
+        stack = viz.ImageStack(colours, axes, scale="rgb", base=base, blend=blend)
+    panel = stack.explore()
+    assert page_of_stack(stack) == panel.page()
+    panel.close()
 
 
 def test_a_panels_page_covers_what_it_promises(model: nn.Module) -> None:

@@ -360,11 +360,10 @@ class ImageStack:
         Raises:
             ValueError: the folder does not exist.
         """
-        panel = self.explore()
-        try:
-            return panel.save_html(path)
-        finally:
-            panel.close()
+        from vizhelpers.explore.panels import page_of_stack
+        from vizhelpers.view.html import save_html
+
+        return save_html(page_of_stack(self), Path(path))
 
 
 def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:

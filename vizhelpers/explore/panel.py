@@ -347,6 +347,27 @@ class Panel:
 _TRAITS = ("i0", "i1", "i2", "blend", "own_scale", "grid")
 
 
+def page_of(title: str, scene: Scene, *, blend: int) -> Page:
+    """Return the page of a panel without requests at its start; no view is made for it.
+
+    Args:
+        title: as a panel's.
+        scene: what is shown.
+        blend: share of the map over the photograph, in percent.
+    """
+    controls = controls_of(scene)
+    if all(control.trait != "blend" for control in controls):
+        blend = 100  # nothing lies under the map
+    return Page(
+        name=title,
+        png=to_png(scene.figure([0] * len(scene.axes), blend=blend)),
+        requests={},
+        scenes=[scene.payload()],
+        controls=[[control.wire() for control in controls]],
+        state={**dict.fromkeys(_TRAITS, 0), "blend": blend, "scene": 0},
+    )
+
+
 def free(widget: widgets.Widget, link: Any = None) -> None:
     """Close a widget with its layout, its style and its link."""
     for part in (link, getattr(widget, "layout", None), getattr(widget, "style", None), widget):

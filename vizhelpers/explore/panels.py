@@ -23,7 +23,7 @@ from vizhelpers.explore.choices import (
 )
 from vizhelpers.explore.controls import dropdown, int_slider, offer
 from vizhelpers.explore.networks import Models, Networks, Shapes, by_name
-from vizhelpers.explore.panel import Controls, Panel
+from vizhelpers.explore.panel import Controls, Panel, page_of
 from vizhelpers.explore.scene import Scene
 from vizhelpers.features import feature_maps
 from vizhelpers.kernels import convolution, kernels
@@ -33,6 +33,7 @@ from vizhelpers.samples import Sample
 from vizhelpers.stack import ImageStack
 from vizhelpers.structure import ModelSummary, module_tree, summary
 from vizhelpers.view.charts import Bars, Curve
+from vizhelpers.view.html import Page
 from vizhelpers.view.static import side_by_side
 
 
@@ -492,5 +493,13 @@ def explore_filters(
 def explore_stack(stack: ImageStack, *, photograph: bool = False) -> Panel:
     """Show one frame of a stack, or all of them; one control for each axis."""
     scene = Scene([stack], photograph=photograph)
-    blend = round(100 * stack.blend)
-    return Panel(f"{stack.name}: one frame at a time", lambda: scene, start={"blend": blend})
+    return Panel(_one_at_a_time(stack), lambda: scene, start={"blend": round(100 * stack.blend)})
+
+
+def page_of_stack(stack: ImageStack) -> Page:
+    """Return the page that ``explore_stack(stack)`` would be saved as."""
+    return page_of(_one_at_a_time(stack), Scene([stack]), blend=round(100 * stack.blend))
+
+
+def _one_at_a_time(stack: ImageStack) -> str:
+    return f"{stack.name}: one frame at a time"
