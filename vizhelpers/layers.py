@@ -115,10 +115,10 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
         return hook
 
+    modules = {name: get_layer(model, name) for name in layers}
     with ExitStack() as handles:
-        for name in layers:
-            handle = get_layer(model, name).register_forward_hook(recorder(name))
-            handles.callback(handle.remove)
+        for name, module in modules.items():
+            handles.callback(module.register_forward_hook(recorder(name)).remove)
         yield record
 
 
