@@ -58,6 +58,7 @@ class Result:
         goals: other side -> the ratio theirs / ours that was set as a goal.
         floor: what the floor is, in words.
         note: what to know of the row.
+        limit: the greatest value of ours that was set as a goal, in ``unit``.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Result:
     goals: Mapping[str, float] = field(default_factory=dict)
     floor: str = ""
     note: str = ""
+    limit: float | None = None
 
     def others(self) -> list[str]:
         """Return the names of the other sides, without the floor."""
@@ -82,8 +84,14 @@ class Result:
         return self.sides[OURS].median / self.sides[FLOOR].median
 
     def missed(self) -> list[str]:
-        """Return against whom a goal was missed."""
-        return [other for other, goal in self.goals.items() if self.ratio(other) < goal]
+        """Return the goals that were missed, in words."""
+        found = [
+            f"{goal:.3g} x {other}"
+            for other, goal in self.goals.items()
+            if self.ratio(other) < goal
+        ]
+        over = self.limit is not None and self.sides[OURS].median > self.limit
+        return [*found, *([f"{self.limit:g} {self.unit}"] if over else [])]
 
 
 def seconds(call: Call) -> float:

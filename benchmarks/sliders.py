@@ -1,22 +1,23 @@
-"""Key press until the picture is painted, in a browser: ``uv run python -m benchmarks.sliders``.
+"""Key press until the picture is painted, in a browser.
 
-Four designs show the same 64 maps of 111 x 111, one after the other in one run: three on one
-JupyterLab page, the last on a page from disk. Nothing here is a test: a time is a measurement of
-this machine; what can be compared are the ratios.
+Designs show the same 64 maps of 111 x 111, one after the other on one JupyterLab page, and ours
+once more on a page from disk.
 """
 
-import argparse
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-
-from playwright.sync_api import Browser, Locator, Page
+from typing import TYPE_CHECKING
 
 import vizhelpers as viz
+from benchmarks.measure import FLOOR, OURS, Budget, Result, Spread
 from tests import browser
 from tests.browser import LAB, Notebook, Panel
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 LAYER, COUNT = "features.0", 64
 SETUP = f"""import io
@@ -37,32 +38,8 @@ IMAGE = f"""def png(channel):
 slider, image = widgets.IntSlider(0, 0, {COUNT - 1}), widgets.Image(value=png(0))
 slider.observe(lambda change: setattr(image, "value", png(change["new"])), "value")
 widgets.VBox([slider, image])"""
-OURS = f"viz.explore_feature_maps(model, 'cat', layer='{LAYER}')"
-CELLS = [SETUP, INTERACT, IMAGE, OURS]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table.
-
-    Attributes:
-        name: what was done.
-        times: how long it took, each time, in milliseconds.
-        goal: the median's, in words.
-        against: times of what it is compared with.
-    """
-
-    name: str
-    times: Sequence[float]
-    goal: str = ""
-    against: Sequence[float] = ()
-
-    def text(self) -> str:
-        """Return it as Markdown."""
-        median = statistics.median(self.times)
-        late = statistics.quantiles(self.times, n=20, method="inclusive")[-1]
-        faster = f"{statistics.median(self.against) / median:.1f} x" if self.against else ""
-        return f"| {self.name} | {median:.0f} | {late:.0f} | {faster} | {self.goal} |"
+PANEL = f"viz.explore_feature_maps(model, 'cat', layer='{LAYER}')"
+CELLS = [SETUP, INTERACT, IMAGE, PANEL]
 
 
 # What is looked at: another value means another picture.
@@ -94,19 +71,19 @@ _WATCH = """selector => {
 }"""
 
 # The same, from the start of a cell to a new view.
-_PAINTED = """cell => new Promise(resolve => {
-    const [old, start] = [document.querySelector(".vz-root"), performance.now()];
+_PAINTED = """([cell, selector]) => new Promise(resolve => {
+    const [old, start] = [new Set(document.querySelectorAll(selector)), performance.now()];
     (RUN)(cell);
     const again = () => {
-        const now = document.querySelector(".vz-root[data-frame]");
-        if (now && now !== old) resolve(performance.now() - start);
+        const now = [...document.querySelectorAll(selector)].find(found => !old.has(found));
+        if (now) resolve(performance.now() - start);
         else requestAnimationFrame(() => setTimeout(again));
     };
     again();
 })"""
 
 
-def latency(handle: Locator, key: str, selector: str, look: str) -> float:
+def latency(handle: "Locator", key: str, selector: str, look: str) -> float:
     """Press one key and return how long the picture took to change, in milliseconds."""
     handle.focus()
     handle.page.evaluate(_WATCH.replace("LOOK", look), selector)
@@ -114,87 +91,134 @@ def latency(handle: Locator, key: str, selector: str, look: str) -> float:
     return float(handle.page.evaluate("() => window.measured"))
 
 
-def latencies(handle: Locator, selector: str, look: str, presses: int) -> list[float]:
+def latencies(handle: "Locator", selector: str, look: str, presses: int) -> list[float]:
     """Move a slider from 0 up and down; the first three keys only warm up."""
     keys = [("ArrowRight", "ArrowLeft")[i // 60 % 2] for i in range(presses + 3)]
     return [latency(handle, key, selector, look) for key in keys][3:]
 
 
-def in_jupyter(chromium: Browser, folder: Path, presses: int) -> dict[str, list[float]]:
-    """Measure three designs on one JupyterLab page, and what our panel takes besides."""
-    browser.write_notebook(folder / "sliders.ipynb", CELLS)
-    with browser.served(folder, LAB) as address:
-        page = chromium.new_page(viewport={"width": 1200, "height": 1600})
-        notebook = Notebook(page, LAB, address, "sliders")
-        for cell in (0, 1, 2):
-            notebook.run(cell)
-        found = {}
-        for name, at, selector in (
-            ("interact", 0, ".widget-output img"),
-            ("image", 1, "img.widget-image"),
-        ):
-            page.locator(selector).wait_for()
-            found[name] = latencies(page.locator(LAB.handle).nth(at), selector, _SOURCE, presses)
-        painted = _PAINTED.replace("RUN", LAB.run)
-        found["first paint"] = [float(page.evaluate(painted, 3)) for _ in range(5)]
-        found |= of_the_panel(Panel(page, LAB), presses)
-        page.close()
-    return found
+INTERACT_NAME, IMAGE_NAME = "`interact`", "Image widget"
+_DISPLAY = """() => new Promise(resolve => {
+    const times = [];
+    const again = now => {
+        times.push(now);
+        if (times.length > 30) resolve((times.at(-1) - times[0]) / (times.length - 1));
+        else requestAnimationFrame(again);
+    };
+    requestAnimationFrame(again);
+})"""
+
+
+def possible() -> bool:
+    """Whether there is a browser that can be driven."""
+    return browser.chromium() is not None and find_spec("playwright") is not None
+
+
+@cache
+def in_jupyter(presses: int) -> dict[str, list[float]]:
+    """Measure all designs on one JupyterLab page, and what our panel takes besides.
+
+    Returns:
+        What was measured -> milliseconds, each time.
+    """
+    with tempfile.TemporaryDirectory() as folder, browser.launched() as chromium:
+        browser.write_notebook(Path(folder) / "sliders.ipynb", CELLS)
+        with browser.served(Path(folder), LAB) as address:
+            page = chromium.new_page(viewport={"width": 1200, "height": 1600})
+            notebook = Notebook(page, LAB, address, "sliders")
+            for cell in (0, 1, 2):
+                notebook.run(cell)
+            found = {"frame": [float(page.evaluate(_DISPLAY)) for _ in range(3)]}
+            for name, at, selector in (
+                (INTERACT_NAME, 0, ".widget-output img"),
+                (IMAGE_NAME, 1, "img.widget-image"),
+            ):
+                page.locator(selector).wait_for()
+                handle = page.locator(LAB.handle).nth(at)
+                found[name] = latencies(handle, selector, _SOURCE, presses)
+            painted = _PAINTED.replace("RUN", LAB.run)
+            for name, cell, selector in (
+                ("first interact", 1, ".widget-output img"),
+                ("first panel", 3, ".vz-root[data-frame]"),
+            ):
+                times = range(5 if presses > 10 else 1)
+                found[name] = [float(page.evaluate(painted, [cell, selector])) for _ in times]
+            return found | of_the_panel(Panel(page, LAB), presses)
 
 
 def of_the_panel(panel: Panel, presses: int) -> dict[str, list[float]]:
     """Measure a panel's slider, and its dropdown of layers, there and back."""
-    layer = panel.input("layer")
+    layer, times = panel.input("layer"), min(8, presses)
     return {
-        "ours": latencies(panel.input("channel"), ".vz-root", _FRAME, presses),
-        "layer": [latency(layer, "ArrowDown", ".vz-root", _NAME) for _ in range(8)],
-        "layer again": [latency(layer, "ArrowUp", ".vz-root", _NAME) for _ in range(8)],
+        "panel": latencies(panel.input("channel"), ".vz-root", _FRAME, presses),
+        "layer": [latency(layer, "ArrowDown", ".vz-root", _NAME) for _ in range(times)],
+        "layer again": [latency(layer, "ArrowUp", ".vz-root", _NAME) for _ in range(times)],
     }
 
 
-def on_a_page(page: Page, folder: Path, presses: int) -> list[float]:
+def on_a_page(presses: int) -> list[float]:
     """Measure our design on a saved page, where no kernel runs."""
     panel = viz.explore_feature_maps(viz.load_model(), "cat", layer=LAYER)
-    page.goto(panel.save_html(folder / "panel.html").as_uri())
-    page.locator(".vz-root[data-frame]").wait_for()
-    return latencies(Panel(page).input("channel"), ".vz-root", _FRAME, presses)
+    with tempfile.TemporaryDirectory() as folder, browser.launched() as chromium:
+        page = chromium.new_page()
+        page.goto(panel.save_html(Path(folder) / "panel.html").as_uri())
+        page.locator(".vz-root[data-frame]").wait_for()
+        return latencies(Panel(page).input("channel"), ".vz-root", _FRAME, presses)
 
 
-def bytes_sent() -> int:
-    """Return how many bytes of frames a panel sends."""
-    panel = viz.explore_feature_maps(viz.load_model(), "cat", layer=LAYER)
-    assert len(panel.view.scene["titles"]) == COUNT
-    return len(panel.view.scene["data"])
+def _presses(budget: Budget) -> int:
+    return 10 if budget.quick else 100
 
 
-def rows(found: Mapping[str, list[float]]) -> list[Row]:
-    """Return the table's lines."""
-    slow, goal = found["interact"], "34, and 5 x"
-    return [
-        Row("`interact` + matplotlib inline", slow),
-        Row("IntSlider + `Image`, PNG made in the kernel", found["image"], "", slow),
-        Row("ours, JupyterLab", found["ours"], goal, slow),
-        Row("ours, page from disk", found["page"], goal, slow),
-        Row("first paint of a panel, model loaded", found["first paint"], "1000"),
-        Row("another layer", found["layer"], "150"),
-        Row("a layer seen before", found["layer again"], "150"),
-    ]
+def _late(times: list[float]) -> str:
+    return f"95 of 100 within {statistics.quantiles(times, n=20, method='inclusive')[-1]:.0f} ms"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presses", type=int, default=200, help="keys for each design")
-    presses: int = parser.parse_args().presses
-    with browser.launched() as chromium, tempfile.TemporaryDirectory() as folder:
-        found = in_jupyter(chromium, Path(folder), presses)
-        found["page"] = on_a_page(chromium.new_page(), Path(folder), presses)
-    print("| until painted | median, ms | p95, ms | faster | goal, ms |\n|---|---|---|---|---|")
-    for row in rows(found):
-        print(row.text())
-    sent = bytes_sent() / 1e6
-    print(f"| sent for {COUNT} maps of 111 x 111 | {sent:.2f} MB | | | 1 MB |")
+def slider(budget: Budget) -> Result:
+    """A key on a slider of a live notebook."""
+    found = in_jupyter(_presses(budget))
+    sides = {OURS: "panel", INTERACT_NAME: INTERACT_NAME, IMAGE_NAME: IMAGE_NAME, FLOOR: "frame"}
+    return Result(
+        "slider in JupyterLab, key to picture",
+        {side: Spread.of(found[name]) for side, name in sides.items()},
+        unit="ms",
+        goals={INTERACT_NAME: 5},
+        floor="one display frame",
+        note=f"ours: {_late(found['panel'])}",
+    )
 
 
-if __name__ == "__main__":
-    main()
+def saved_page(budget: Budget) -> Result:
+    """A key on a slider of a saved page, against `interact` in a live notebook."""
+    found, page = in_jupyter(_presses(budget)), on_a_page(_presses(budget))
+    sides = {OURS: page, INTERACT_NAME: found[INTERACT_NAME], FLOOR: found["frame"]}
+    return Result(
+        "slider on a saved page, key to picture",
+        {side: Spread.of(times) for side, times in sides.items()},
+        unit="ms",
+        goals={INTERACT_NAME: 5},
+        floor="one display frame",
+        note=f"ours: {_late(page)}; the page needs no kernel",
+    )
+
+
+def panel(budget: Budget) -> Result:
+    """From running a cell to its first picture."""
+    found = in_jupyter(_presses(budget))
+    return Result(
+        "first paint of a widget, model loaded",
+        {
+            OURS: Spread.of(found["first panel"]),
+            INTERACT_NAME: Spread.of(found["first interact"]),
+            FLOOR: Spread.of(found["frame"]),
+        },
+        unit="ms",
+        limit=1000,
+        floor="one display frame",
+        note="ours sends all 64 maps and computes them, `interact` draws one that is there; "
+        f"another layer takes {statistics.median(found['layer']):.0f} ms, one seen before "
+        f"{statistics.median(found['layer again']):.0f} ms",
+    )
+
+
+ROWS = {"slider": slider, "slider-page": saved_page, "first-paint": panel}

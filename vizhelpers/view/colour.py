@@ -2,7 +2,6 @@
 
 from functools import cache
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -16,6 +15,8 @@ NO_NUMBER_NAME = "brown"
 @cache
 def table(scale: str) -> np.ndarray:
     """Return the colour table of a scale, (256, 3) uint8."""
+    import matplotlib  # here: only what is drawn pays for it
+
     colours = matplotlib.colormaps[COLOUR_MAPS[scale]](np.arange(256))
     return (colours[:, :3] * 255).round().astype(np.uint8)
 
