@@ -28,7 +28,14 @@ ROWS: dict[str, Callable[[Budget], Result]] = {
     **sliders.ROWS,
 }
 # Left out where nobody waits for it: other processes, browsers, and what takes a second a call.
-SLOW = {*processes.ROWS, *sliders.ROWS, "sweep-VGG-11", "ascent-middle", "ascent-late"}
+SLOW = {
+    *processes.ROWS,
+    *sliders.ROWS,
+    "sweep-VGG-11",
+    "sweep-ResNet-18",
+    "ascent-middle",
+    "ascent-late",
+}
 
 
 def chosen(only: Sequence[str], quick: bool) -> list[str]:

@@ -179,12 +179,12 @@ def iterations(sizes: Sequence[int]) -> Curve:
 
     def ours(steps: int) -> Call:
         return lambda: viz.activation_maximization(
-            model, "features.4", channels=[1], size=96, steps=steps
+            model, "features.4.expand3x3", channels=[1], size=96, steps=steps
         )
 
     makers = {
         OURS: ours,
-        "FlashTorch": lambda n: lambda: peers.flashtorch_ascent(net, "4", [1], start, n),
+        "FlashTorch": lambda n: lambda: peers.flashtorch_ascent(net, "4.expand3x3", [1], start, n),
     }
     return Curve("activation maximisation", "iterations", grow(sizes, makers, {}), work=1)
 

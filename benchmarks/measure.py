@@ -113,14 +113,12 @@ def in_turn(
     """
     found: dict[str, list[float]] = {name: [] for name in sides}
     end = time.perf_counter() + budget.seconds
-    warm = sum(seconds(call) for call in sides.values())
-    # What alone fills the time is not repeated to warm up.
-    if warm > budget.seconds:
-        end += budget.seconds
-    while True:
+    first = {name: seconds(call) for name, call in sides.items()}
+    if budget.quick and sum(first.values()) > budget.seconds:
+        found = {name: [took] for name, took in first.items()}  # warm or not, no time is left
+    warm, done = sum(first.values()), len(next(iter(found.values())))
+    while done < budget.rounds or time.perf_counter() + warm < end:
         for name, call in sides.items():
             found[name].append(seconds(call))
-        done = len(next(iter(found.values())))
-        if done >= budget.rounds and time.perf_counter() + warm > end:
-            break
+        done += 1
     return {name: Spread.of(took, (times or {}).get(name, 1.0)) for name, took in found.items()}

@@ -124,7 +124,7 @@ def cams_by_layer(
     seen = _seen(model, x, layers, wanted, method)
     classes = targets_of(model, wanted, seen.output, len(x), labels=labels)
     found = [
-        _LayerMaps(layer, maps, _meaning_of_zero(model, x, layer, seen.gradients.get(layer)))
+        _LayerMaps(layer, maps, _meaning_of_zero(model, x, layer, maps, seen.gradients.get(layer)))
         for layer, maps in _made(model, x, seen, classes, method).items()
     ]
     return [_layer_stack(model, sample, method, one, classes) for one in found]
@@ -173,13 +173,13 @@ class _Seen:
 
     Attributes:
         maps: (N, C, h, w) of each layer.
-        gradients: of each layer, in its own shape after an axis of classes; none where the method
-            needs none.
+        gradients: of each layer, one in its own shape for each class; none where the method needs
+            none.
         output: what the model put out.
     """
 
     maps: Mapping[str, Tensor]
-    gradients: Mapping[str, Tensor]
+    gradients: Mapping[str, Sequence[Tensor]]
     output: Any
 
 
@@ -198,7 +198,7 @@ def _seen(
     def laid(layer: str, output: Tensor) -> Tensor:
         return as_maps(model, layer, output, x).float()
 
-    gradients: Mapping[str, Tensor] = {}
+    gradients: Mapping[str, Sequence[Tensor]] = {}
     if CAM_METHODS[method] == "gradient":
         scores = [logit_of(index) for index in wanted]
         outputs, gradients, output = activations_and_gradients(model, x, layers, scores, check=laid)
@@ -207,12 +207,21 @@ def _seen(
     return _Seen({layer: laid(layer, outputs[layer]) for layer in layers}, gradients, output)
 
 
-def _meaning_of_zero(model: nn.Module, x: Tensor, layer: str, gradient: Tensor | None) -> str:
-    """Say why a map of this layer may be zero everywhere."""
-    # A transformer's last block: the class token has a gradient, its patches have none.
-    if gradient is None or not gradient.any():
+def _meaning_of_zero(
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    maps: Sequence[Tensor],
+    gradients: Sequence[Tensor] | None,
+) -> str:
+    """Say why maps of this layer are zero everywhere, where one is."""
+    # Gradients are large: they are only read where there is something to say.
+    if gradients is None or all(one.any() for of_class in maps for one in of_class):
         return "no support"
-    if not any(as_maps(model, layer, one, x).any() for one in gradient):
+    if any(as_maps(model, layer, one, x).any() for one in gradients):
+        return "no support"
+    # A transformer's last block: the class token has a gradient, its patches have none.
+    if any(one.any() for one in gradients):
         return "behind it only the class token is read"
     return "no support"
 

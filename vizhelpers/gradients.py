@@ -61,7 +61,7 @@ def activations_and_gradients(
     scores: Sequence[Score],
     *,
     check: Callable[[str, Tensor], object] | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]], Tensor]:
     """Run forward once and backward once for each score; return both sides of every layer.
 
     All layers are caught in the same passes, so ten layers cost no more than one.
@@ -75,9 +75,9 @@ def activations_and_gradients(
             where the caller could not use them.
 
     Returns:
-        ``{name: activation}`` with the layer's own shape; ``{name: gradient}`` with one more axis
-        in front, (scores, *shape): d score / d activation; and the logits of the same pass.
-        Parameters' ``.grad`` stay as they are.
+        ``{name: activation}`` with the layer's own shape; ``{name: gradients}``, of the same shape,
+        d score / d activation for each score; and the logits of the same pass. Parameters'
+        ``.grad`` stay as they are.
 
     Raises:
         ValueError: as ``capture``.
@@ -95,9 +95,9 @@ def activations_and_gradients(
             torch.autograd.grad(score(output), tensors, retain_graph=True, materialize_grads=True)
             for score in steps(scores, "class")
         ]
-    gradients = [torch.stack(column).detach() for column in zip(*rows, strict=True)]
     activations = {name: out.detach() for name, out in outputs.items()}
-    return activations, dict(zip(names, gradients, strict=True)), output.detach()
+    gradients = dict(zip(names, zip(*rows, strict=True), strict=True))
+    return activations, gradients, output.detach()
 
 
 def input_gradient(

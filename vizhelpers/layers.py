@@ -8,7 +8,7 @@ import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -49,10 +49,9 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: there is no such layer; the text names the nearest ones.
     """
-    # With duplicates, since a module that stands in two places has two names.
-    named = dict(bare(model).named_modules(remove_duplicate=False))
-    if isinstance(name, str) and name in named and name:
-        return named[name]
+    if isinstance(name, str) and name:
+        with suppress(AttributeError):
+            return bare(model).get_submodule(name)
     raise unknown("layer", name, layer_names(model), "viz.layer_names(model) lists them all.")
 
 
