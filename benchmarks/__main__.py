@@ -81,6 +81,7 @@ def main() -> None:
     print(f"\nWritten: {report.write(results, curves, facts, options.out)}")
     if not options.quick:
         growth.draw(curves).savefig(growth.IMAGE)
+        print(f"Drawn: {growth.IMAGE}")
     if options.publish:
         report.publish(results)
 

@@ -15,6 +15,7 @@ from captum.attr import Saliency
 from flashtorch.saliency import Backprop
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullLocator
 
 import vizhelpers as viz
 from benchmarks import peers
@@ -121,7 +122,7 @@ def channels(sizes: Sequence[int]) -> Curve:
 
         return draw
 
-    lines = grow(sizes, {OURS: ours, DOCUMENT: theirs}, {DOCUMENT: 256})
+    lines = grow(sizes, {OURS: ours, DOCUMENT: theirs}, {DOCUMENT: 128})
     return Curve("a figure of feature maps", "channels", lines, work=1)
 
 
@@ -226,8 +227,13 @@ def _panel(axes: Axes, curve: Curve, what: str, label: str) -> None:
         power = fitted(line.sizes, values)
         style = {"color": "#d55e00", "lw": 2.2} if name == OURS else {"color": "#31688e"}
         marks = "o-" if name == OURS else next(styles)
-        axes.plot(line.sizes, values, marks, ms=4, label=f"{name}  ^{power:.1f}", **style)
+        axes.plot(line.sizes, values, marks, ms=4, label=f"{name}, power {power:.1f}", **style)
     axes.set(xscale="log", yscale="log")
+    sizes = next(iter(curve.lines.values())).sizes
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     axes.set_label(label)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)

@@ -22,7 +22,7 @@ class Budget:
     """
 
     rounds: int = 3
-    seconds: float = 6.0
+    seconds: float = 5.0
     quick: bool = False
 
 
@@ -104,7 +104,10 @@ def seconds(call: Call) -> float:
 def in_turn(
     sides: Mapping[str, Call], budget: Budget, times: Mapping[str, float] | None = None
 ) -> dict[str, Spread]:
-    """Time all sides, one after the other, again and again; the first round only warms up.
+    """Time all sides, one after the other, again and again.
+
+    The first round only warms up, unless it takes all of the time by itself: then it counts, and
+    one more round will do.
 
     Args:
         sides: name -> what is timed.
@@ -113,12 +116,16 @@ def in_turn(
     """
     found: dict[str, list[float]] = {name: [] for name in sides}
     end = time.perf_counter() + budget.seconds
-    first = {name: seconds(call) for name, call in sides.items()}
-    if budget.quick and sum(first.values()) > budget.seconds:
-        found = {name: [took] for name, took in first.items()}  # warm or not, no time is left
-    warm, done = sum(first.values()), len(next(iter(found.values())))
-    while done < budget.rounds or time.perf_counter() + warm < end:
+    rounds, first = budget.rounds, {name: seconds(call) for name, call in sides.items()}
+    round_takes = sum(first.values())
+    if round_takes > budget.seconds:
+        found = {name: [took] for name, took in first.items()}
+        rounds = min(rounds, 2)
+    while _shortest(found) < rounds or time.perf_counter() + round_takes < end:
         for name, call in sides.items():
             found[name].append(seconds(call))
-        done += 1
     return {name: Spread.of(took, (times or {}).get(name, 1.0)) for name, took in found.items()}
+
+
+def _shortest(found: Mapping[str, Sequence[float]]) -> int:
+    return min(map(len, found.values()))

@@ -7,7 +7,6 @@ import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -139,7 +138,7 @@ def first_picture(budget: Budget) -> Result:
                 DOCUMENT: lambda: run(code),
                 FLOOR: lambda: run(IMPORT),
             },
-            replace(budget, rounds=min(budget.rounds, 2)),
+            budget,
         )
     return Result(
         "new process to the first 100 maps", sides, floor="importing torch and torchvision"

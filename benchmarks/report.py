@@ -78,6 +78,10 @@ def verdict(result: Result, other: str) -> str:
     return f"{text} (goal {digits(goal)}: {met})"
 
 
+def _met(result: Result) -> str:
+    return "**missed**" if result.missed() else "met"
+
+
 def full_table(results: Sequence[Result]) -> str:
     """Return every measurement with its spread, as Markdown."""
     lines = [
@@ -88,8 +92,7 @@ def full_table(results: Sequence[Result]) -> str:
         others = "; ".join(f"{o}: {_spread(one.sides[o], one.unit)}" for o in one.others())
         ratios = "; ".join(verdict(one, other) for other in one.others())
         if one.limit is not None:
-            met = "met" if not one.missed() else "**missed**"
-            ratios = f"goal: at most {one.limit:g} {one.unit}, {met}"
+            ratios = f"goal: at most {one.limit:g} {one.unit}, {_met(one)}"
         floor = f"{one.floor}: {_spread(one.sides[FLOOR], one.unit)}" if FLOOR in one.sides else ""
         above = f"{digits(one.above_floor() or 0)} x" if floor else ""
         ours = _spread(one.sides[OURS], one.unit)
@@ -115,8 +118,9 @@ def ratios_table(results: Sequence[Result]) -> str:
         ratios = "; ".join(verdict(one, other) for other in one.others())
         above = one.above_floor()
         floor = f"{digits(above)} ({one.floor})" if above else ""
-        if ratios:
-            lines.append(f"| {one.name} | {ratios} | {floor} |")
+        if one.limit is not None:
+            ratios = "; ".join(filter(None, [ratios, f"its own goal: {_met(one)}"]))
+        lines.append(f"| {one.name} | {ratios} | {floor} |")
     return "\n".join(lines)
 
 

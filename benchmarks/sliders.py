@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import vizhelpers as viz
 from benchmarks.measure import FLOOR, OURS, Budget, Result, Spread
-from tests import browser
-from tests.browser import LAB, Notebook, Panel
+from tools import browser
+from tools.browser import LAB, Notebook, Panel
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -215,7 +215,8 @@ def panel(budget: Budget) -> Result:
         unit="ms",
         limit=1000,
         floor="one display frame",
-        note="ours sends all 64 maps and computes them, `interact` draws one that is there; "
+        note="ours computes all 64 maps, sends them and builds its controls, `interact` draws one "
+        "map that is there; "
         f"another layer takes {statistics.median(found['layer']):.0f} ms, one seen before "
         f"{statistics.median(found['layer again']):.0f} ms",
     )

@@ -11,16 +11,16 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import browser  # beside this file; another package in Colab's environment is called "tests" as well
 import nbformat
 import numpy as np
 import pytest
 import torch
-from browser import Expected, Notebook, Oracle, Panel, State
 from torch import nn
 from torchvision import models
 
 import vizhelpers as viz
+from tools import browser
+from tools.browser import Expected, Notebook, Oracle, Panel, State
 
 MISSING = "apt-get install chromium, and uv sync, bring what the browser tests need"
 if not browser.REQUIRED and (find_spec("playwright") is None or browser.chromium() is None):

@@ -77,3 +77,12 @@ def test_trained_neighbours_are_alike_and_random_ones_are_not(model: nn.Module) 
     layer = "features.9.expand3x3"
     assert neighbours(viz.kernels(model, layer).frames) == pytest.approx(0.30, abs=0.01)
     assert abs(neighbours(viz.kernels(model, layer, random_seed=0).frames)) < 0.02
+
+
+def test_a_picture_of_kernels_stays_when_the_weights_move() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    stack = viz.kernels(net, "0")
+    before = stack.frames.copy()
+    with torch.no_grad():
+        net[0].weight.add_(1)
+    np.testing.assert_array_equal(stack.frames, before)

@@ -5,20 +5,18 @@ PATH; they show what a reader sees, in a light and a dark theme.
 """
 
 import io
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torchvision
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import vizhelpers as viz
+from tools import browser
 from vizhelpers.explore.panel import Panel
 from vizhelpers.view.canvas import to_png
 
@@ -49,18 +47,6 @@ def panels(model: torch.nn.Module) -> dict[str, Panel]:
         "saliency": viz.explore_saliency(model, method="guided"),
         "filters": viz.explore_filters(model, layer="features.4.expand3x3", channel=2),
     }
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start headless Chromium."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        sys.exit("No Chromium on the PATH; Debian's package is called chromium.")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, page: Path, scheme: str) -> Page:
@@ -113,12 +99,14 @@ def main() -> None:
     (IMAGES / "kernels.png").write_bytes(to_png(kernels))
     guided = viz.saliency(model, cat, target="tiger cat", method="guided").plot(photograph=True)
     (IMAGES / "guided.png").write_bytes(to_png(guided))
-    with chromium() as browser, tempfile.TemporaryDirectory() as name:
+    if browser.chromium() is None:
+        sys.exit("No Chromium on the PATH; Debian's package is called chromium.")
+    with browser.launched() as chromium, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for title, panel in panels(model).items():
-            picture = picture_of(browser, panel, title, folder)
+            picture = picture_of(chromium, panel, title, folder)
             picture.save(IMAGES / f"panel_{title}.png", optimize=True)
-        frames = moving_slider(browser, folder)
+        frames = moving_slider(chromium, folder)
     frames[0].save(
         IMAGES / "slider.gif", save_all=True, append_images=frames[1:], duration=400, loop=0
     )

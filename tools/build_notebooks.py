@@ -114,10 +114,11 @@ def execute(notebook: NotebookNode) -> None:
 def on_all_cores(step: Callable[[str], Found], chosen: Iterable[str]) -> list[Found]:
     """Do something with several notebooks, as many at a time as there are cores.
 
-    What is done with one mostly waits for its kernel, so threads will do.
+    What is done with one mostly waits for its kernel, so threads will do. The last come first: they
+    take longest, and a long one that begins last would keep one core alone busy.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(step, chosen))
+        return list(pool.map(step, reversed(list(chosen))))[::-1]
 
 
 def clean(notebook: NotebookNode) -> None:

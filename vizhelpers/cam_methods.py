@@ -19,7 +19,7 @@ Equation = Callable[[Tensor, Tensor], Tensor]
 def gradcam(a: Tensor, g: Tensor) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017): each channel weighs its mean gradient."""
     weights = g.mean(dim=(1, 2))
-    return torch.einsum("c,chw->hw", weights, a).relu()
+    return torch.tensordot(weights, a, dims=1).relu()
 
 
 def hirescam(a: Tensor, g: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def xgradcam(a: Tensor, g: Tensor) -> Tensor:
     """XGrad-CAM (Fu et al. 2020): the mean gradient, weighted by where the channel is active."""
     total = a.sum(dim=(1, 2))
     weights = (g * a).sum(dim=(1, 2)) / total.where(total != 0, torch.ones_like(total))
-    return torch.einsum("c,chw->hw", weights, a).relu()
+    return torch.tensordot(weights, a, dims=1).relu()
 
 
 def layercam(a: Tensor, g: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def gradcam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     denominator = 2 * g**2 + a.sum(dim=(1, 2), keepdim=True) * g**3
     alpha = torch.where(denominator != 0, g**2 / denominator, torch.zeros_like(g))
     weights = (alpha * g.relu()).sum(dim=(1, 2))
-    return torch.einsum("c,chw->hw", weights, a).relu().float()
+    return torch.tensordot(weights, a, dims=1).relu().float()
 
 
 def eigencam(a: Tensor, g: Tensor) -> Tensor:

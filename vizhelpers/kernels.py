@@ -96,7 +96,8 @@ def _weight(model: nn.Module, layer: str, random_seed: int | None) -> Tensor:
             torch.manual_seed(random_seed)
             module = copy.deepcopy(module).cpu()
             module.reset_parameters()
-    return module.weight.detach().float().cpu()
+    # A copy: training goes on in place, and a picture stays what it was.
+    return module.weight.detach().to("cpu", torch.float32, copy=True)
 
 
 def _in_colour(weight: Tensor, layer: str, trained: str) -> ImageStack:
