@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vizhelpers.view.colour import COLOUR_MAPS
-from vizhelpers.view.letters import FONT, LINE, width_of
+from vizhelpers.view.letters import FONT, LINE
 
 _LEFT = 0.12  # inches from the tiles to the bar
 _WIDTH = 0.12
@@ -37,7 +37,16 @@ class Bar:
     @property
     def height(self) -> float:
         """Inches that the bar and its label need at least."""
-        return max(1.0, width_of(self.label, FONT)) + 2 * _ABOVE
+        return max(1.0, self.length) + 2 * _ABOVE
+
+    @property
+    def length(self) -> float:
+        """Inches that the label's longest line takes, by its letters' usual width.
+
+        Not measured: fonts are drawn a pixel wider or narrower by other versions of matplotlib,
+        and a figure's size has to be the same everywhere.
+        """
+        return max(map(len, self.label.split("\n"))) * 0.58 * FONT / 72
 
 
 def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> None:
@@ -60,7 +69,7 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
     colour_bar(axes, COLOUR_MAPS[bar.scale], low, low + 1 if flat else high)
     axes.tick_params(labelsize=FONT - 1)
     # A label that is longer than the bar hangs down from its upper end.
-    where: Literal["center", "top"] = "center" if width_of(bar.label, FONT) <= long else "top"
+    where: Literal["center", "top"] = "center" if bar.length <= long else "top"
     axes.set_ylabel(bar.label, fontsize=FONT, loc=where)
     if bar.low is None:
         ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]

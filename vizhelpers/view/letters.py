@@ -39,14 +39,9 @@ def fits(text: str, room: float, size: float) -> bool:
     # Measuring takes a millisecond; no letter is wider than high, so most need none.
     if len(text) <= 1 or len(text) * size / 72 <= room:
         return True
-    return width_of(text, size) <= room
-
-
-def width_of(text: str, size: float) -> float:
-    """Return how wide the widest line of a text is, as Agg draws it, in inches."""
-    renderer, font = RendererAgg(1, 1, DPI), FontProperties(size=size)
-    lines = text.split("\n")
-    return max(renderer.get_text_width_height_descent(t, font, False)[0] for t in lines) / DPI
+    renderer = RendererAgg(1, 1, DPI)
+    width = renderer.get_text_width_height_descent(text, FontProperties(size=size), False)[0]
+    return width / DPI <= room
 
 
 @lru_cache(maxsize=4096)
