@@ -26,7 +26,7 @@ CLASSES = [281, 282, 285, 207, 388]
 # Behind the ReLUs: before an in-place one, pytorch-grad-cam reads what it has left.
 SWEEPS = {
     "SqueezeNet": ("squeezenet1_1_bundled", [f"features.{i}" for i in (3, 4, 6, 7, 9, 10, 11, 12)]),
-    "VGG-11": ("vgg11", [f"features.{i}" for i in (1, 4, 9, 14, 19)]),
+    "VGG-11": ("vgg11", [f"features.{i}" for i in (4, 9, 14, 19)]),
     "ResNet-18": ("resnet18", [f"layer{i}" for i in (1, 2, 3, 4)]),
 }
 ASCENTS = {"early": ("0", 4.0), "middle": ("6.expand3x3", 1.0), "late": ("12.expand3x3", 1.3)}

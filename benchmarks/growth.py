@@ -26,7 +26,7 @@ from benchmarks.shown import shown
 
 IMAGE = Path(__file__).parents[1] / "images" / "growth.png"
 MB = 1 << 20
-_SLOW = 2.0  # seconds: what takes longer is not repeated
+_SLOW = 1.0  # seconds: what takes longer is not repeated
 
 
 @dataclass

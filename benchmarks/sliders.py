@@ -167,7 +167,7 @@ def on_a_page(presses: int) -> list[float]:
 
 
 def _presses(budget: Budget) -> int:
-    return 10 if budget.quick else 60
+    return 10 if budget.quick else 40
 
 
 def _late(times: list[float]) -> str:

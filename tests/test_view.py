@@ -2,6 +2,7 @@
 
 import io
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -68,6 +69,29 @@ def test_titles_are_not_cut_off() -> None:
     assert (picture[:, :2] == 255).all()
     # A tile may reach the right edge; dark text may not.
     assert (picture[:, -2:].max(axis=-1) == 255).all()
+
+
+@pytest.mark.parametrize("times", [0.5, 1, 2, 3])
+def test_a_finer_file_shows_the_same_picture_larger(times: float) -> None:
+    figure = montage(np.stack([tile(RED, 55), tile(BLUE, 55)]), ["", ""], width=5)
+    plain, buffer = box_of(pixels(figure), BLUE), io.BytesIO()
+    figure.savefig(buffer, dpi=100 * times)
+    finer = box_of(np.asarray(Image.open(buffer).convert("RGB")), BLUE)
+    np.testing.assert_allclose(finer, np.multiply(plain, times), atol=2)
+
+
+def test_a_notebook_draws_a_figure_once_though_it_asks_for_a_tight_box() -> None:
+    figure, buffer = montage(tile(RED)[None], ["red"]), io.BytesIO()
+    with mock.patch.object(Figure, "draw", autospec=True, side_effect=Figure.draw) as draw:
+        figure.canvas.print_figure(buffer, format="png", bbox_inches="tight")
+    assert draw.call_count == 1
+    assert Image.open(buffer).size == tuple(figure.get_size_inches() * figure.dpi)
+
+
+def test_a_transparent_figure_stays_transparent() -> None:
+    figure, buffer = montage(tile(RED)[None], ["red"]), io.BytesIO()
+    figure.savefig(buffer, transparent=True)
+    assert np.asarray(Image.open(buffer))[0, 0].tolist()[3] == 0
 
 
 @pytest.mark.parametrize("scale", COLOUR_MAPS)
