@@ -1,6 +1,6 @@
 """Time the package against the document's code and its peers: ``uv run python -m benchmarks``.
 
-All sides of a row are timed in turn in one process, so that a busy machine slows them alike.
+All sides of a row are timed in turn in one run, so that a busy machine slows them alike.
 Nothing here is a test: a time is a measurement of this machine; what can be compared are ratios.
 """
 
@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a rough answer within a minute")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="one row")
     parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the report")
-    parser.add_argument("--publish", action="store_true", help="write README's table as well")
+    parser.add_argument(
+        "--publish", action="store_true", help="of a full run, write README's table too"
+    )
     options = parser.parse_args()
     try:
         names = chosen(options.only, options.quick)
@@ -82,7 +84,7 @@ def main() -> None:
     if not options.quick:
         growth.draw(curves).savefig(growth.IMAGE)
         print(f"Drawn: {growth.IMAGE}")
-    if options.publish:
+    if options.publish and not options.quick:
         report.publish(results)
 
 

@@ -29,7 +29,7 @@ SWEEPS = {
     "VGG-11": ("vgg11", [f"features.{i}" for i in (4, 9, 14, 19)]),
     "ResNet-18": ("resnet18", [f"layer{i}" for i in (1, 2, 3, 4)]),
 }
-ASCENTS = {"early": ("0", 4.0), "middle": ("6.expand3x3", 1.0), "late": ("12.expand3x3", 1.3)}
+ASCENTS = {"early": ("0", 4.0), "middle": ("6.expand3x3", None), "late": ("12.expand3x3", 1.3)}
 STEPS, SIDE, FILTERS = 30, 128, [1, 2, 3, 4]
 
 
@@ -210,7 +210,7 @@ def ascent(where: str, budget: Budget) -> Result:
     return Result(
         f"activation maximisation, four filters, {where}",
         sides,
-        goals={"FlashTorch": goal},
+        goals={"FlashTorch": goal} if goal else {},
         floor=f"{steps} forward and backward passes of the four, as far as the layer",
         note="captum has no activation maximisation",
     )

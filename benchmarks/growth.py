@@ -20,12 +20,11 @@ from matplotlib.ticker import LogFormatter, NullLocator
 import vizhelpers as viz
 from benchmarks import peers
 from benchmarks.gradients import CLASSES, SWEEPS, frozen
-from benchmarks.measure import OURS, Budget, Call, seconds
+from benchmarks.measure import MB, OURS, Budget, Call, seconds
 from benchmarks.pictures import DOCUMENT
 from benchmarks.shown import shown
 
 IMAGE = Path(__file__).parents[1] / "images" / "growth.png"
-MB = 1 << 20
 _SLOW = 1.0  # seconds: what takes longer is not repeated
 
 

@@ -1,4 +1,4 @@
-"""Several sides timed in turn in one process, so that a busy machine slows all of them."""
+"""Several sides timed in turn, so that a busy machine slows all of them."""
 
 import statistics
 import time
@@ -9,6 +9,7 @@ Call = Callable[[], object]
 
 OURS = "vizhelpers"
 FLOOR = "floor"
+MB = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torchvision.utils import make_grid
 import vizhelpers as viz
 from benchmarks.measure import FLOOR, OURS, Budget, Result, Spread, in_turn
 from benchmarks.shown import shown
-from vizhelpers.view.canvas import Canvas
+from vizhelpers.view.canvas import COMPRESSION, Canvas
 
 DOCUMENT = "document"
 GRID = "torchvision"
@@ -73,7 +73,7 @@ def grid_of(frames: Tensor, columns: int) -> None:
 def encoded(pixels: np.ndarray) -> int:
     """Encode pixels as we do and return how many bytes they take."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1, compress_type=3)
+    Image.fromarray(pixels).save(buffer, "PNG", **COMPRESSION)
     return buffer.tell()
 
 

@@ -15,14 +15,13 @@ import torchvision
 from safetensors.torch import load_file
 
 import vizhelpers as viz
-from benchmarks.measure import FLOOR, OURS, Budget, Result, Spread, in_turn, seconds
+from benchmarks.measure import FLOOR, MB, OURS, Budget, Result, Spread, in_turn, seconds
+from benchmarks.pictures import DOCUMENT
 from tools import build_notebooks
 from vizhelpers.weights import DATA
 
 BARE = "torch + torchvision"
-DOCUMENT = "document"
 NOTEBOOKS_GOAL = 60.0  # seconds
-MB = 1 << 20
 
 IMPORT = "import torch, torchvision"
 PLOTTING = f"{IMPORT}, io, matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\n"

@@ -92,7 +92,8 @@ def full_table(results: Sequence[Result]) -> str:
         others = "; ".join(f"{o}: {_spread(one.sides[o], one.unit)}" for o in one.others())
         ratios = "; ".join(verdict(one, other) for other in one.others())
         if one.limit is not None:
-            ratios = f"goal: at most {one.limit:g} {one.unit}, {_met(one)}"
+            own = f"goal: at most {one.limit:g} {one.unit}, {_met(one)}"
+            ratios = "; ".join(filter(None, [ratios, own]))
         floor = f"{one.floor}: {_spread(one.sides[FLOOR], one.unit)}" if FLOOR in one.sides else ""
         above = f"{digits(one.above_floor() or 0)} x" if floor else ""
         ours = _spread(one.sides[OURS], one.unit)
@@ -132,8 +133,9 @@ def markdown(results: Sequence[Result], curves: Sequence[Curve], facts: dict[str
         f"{facts['platform']}, {facts['cores']} cores, {facts['torch threads']} threads of torch, "
         f"Python {facts['python']}; {versions}.\n\n"
         "Medians, in brackets the smallest and the largest. All sides of a row were timed in turn "
-        "in one process, and did the same: each row compares their numbers first. The floor is "
-        "what the machine needs for the part of the work that cannot be saved."
+        "in one run, imports and memory in processes of their own. Rows of pictures compared their "
+        "numbers first. The floor is what the machine needs for the part of the work that cannot "
+        "be saved."
     )
     parts = [f"# Benchmarks, {facts['device']}", head, full_table(results)]
     if curves:

@@ -1,1 +1,1 @@
-"""What builds committed files: weights, photographs, notebooks, figures."""
+"""What builds committed files (weights, photographs, notebooks, figures), and drives browsers."""

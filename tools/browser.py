@@ -1,4 +1,4 @@
-"""What the browser tests and the slider benchmark stand on.
+"""What the browser tests, the slider benchmark and README's figures stand on.
 
 Jupyter servers and the two front ends, a panel's controls on any page, and its pixels read back.
 """

@@ -14,7 +14,7 @@ from PIL import Image
 DPI = 100
 # Of zlib: runs alone, no search for repetitions. As RGB this is about as small as matplotlib's own
 # RGBA at level 6, and takes a third of the time.
-_COMPRESSION = {"compress_level": 1, "compress_type": 3}
+COMPRESSION = {"compress_level": 1, "compress_type": 3}
 
 
 class Canvas(FigureCanvasAgg):
@@ -48,7 +48,7 @@ class Canvas(FigureCanvasAgg):
             filename_or_obj,
             format="png",
             dpi=(self.figure.dpi, self.figure.dpi),
-            **_COMPRESSION,
+            **COMPRESSION,
         )
 
     def pixels(self) -> np.ndarray:
