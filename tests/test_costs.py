@@ -946,6 +946,7 @@ NO_CALL = {
     "Prediction": "a line of what predict returns",
     "Sample": "what prepare returns",
     "flash": "a module, whose names have rows",
+    "labs": "a module that runs readers' code; what that costs is theirs",
     "flash.utils.ImageNetIndex": "a list of names, read once",
 }
 CLASSES_WITH_METHODS = {

@@ -95,9 +95,10 @@ def test_wheel_alone_in_an_empty_folder_draws_a_picture(dist: Path, tmp_path: Pa
 
 
 def requirements() -> dict[str, str]:
-    """Return name -> bound, of the core and of both groups."""
+    """Return name -> bound, of the core and of all groups."""
     groups = PROJECT["dependency-groups"]
-    lines = [*PROJECT["project"]["dependencies"], *groups["lab"], *groups["dev"]]
+    lines = [*PROJECT["project"]["dependencies"]]
+    lines += [line for name in ("lab", "tests", "course") for line in groups[name]]
     found = {}
     for line in lines:
         name, bound = re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line).groups()
@@ -118,6 +119,7 @@ def test_a_student_gets_no_test_tools_and_colab_no_lab() -> None:
     for tool in ("jupyterlab", "pytest", "nbval", "jupytext", "captum"):
         assert tool not in core
     assert [re.split(">=", line)[0] for line in groups["lab"]] == ["jupyterlab"]
+    assert groups["dev"] == [{"include-group": "tests"}, {"include-group": "course"}]
 
 
 def test_the_repositorys_address_stands_once_outside_the_notebooks() -> None:

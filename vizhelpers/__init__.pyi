@@ -1,4 +1,5 @@
 from . import flash as flash
+from . import labs as labs
 from .activmax import activation_maximization
 from .cam import cam, cam_sweep
 from .cam_methods import CAM_METHODS
@@ -48,6 +49,7 @@ __all__ = [
     "flash",
     "get_layer",
     "kernels",
+    "labs",
     "layer_names",
     "load_image",
     "load_model",

@@ -1,0 +1,203 @@
+"""Notebook 02: torchinfo's numbers by hand, and work that it does not see."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.run import Fault, Runner
+from vizhelpers.labs.solutions import n02_torchinfo as worked
+from vizhelpers.models import load_model
+from vizhelpers.structure import summary
+
+
+def _counted(layer: nn.Conv2d, height: int, width: int) -> int:
+    return summary(layer, (1, layer.in_channels, height, width)).mult_adds
+
+
+def _places(layer: nn.Conv2d, height: int, width: int) -> int:
+    out = copy.deepcopy(layer).to("meta")(
+        torch.zeros(1, layer.in_channels, height, width, device="meta")
+    )
+    return out.shape[2] * out.shape[3]
+
+
+WORK_MISTAKES = {
+    "bias forgotten": Mistake(
+        "torchinfo counts the bias as well: one more addition for each number that comes out.",
+        lambda layer, h, w: layer.weight.numel() * _places(layer, h, w),
+    ),
+    "groups forgotten": Mistake(
+        "groups are forgotten: each filter reads in_channels / groups channels, not all of them.",
+        lambda layer, h, w: (
+            (layer.weight.numel() * layer.groups + layer.out_channels) * _places(layer, h, w)
+        ),
+    ),
+    "one place only": Mistake(
+        "that is the work at one place, which is the number of parameters. The filters are applied "
+        "at every place of the output.",
+        lambda layer, h, w: layer.weight.numel() + layer.out_channels,
+    ),
+    "size of the input": Mistake(
+        "multiply by the places of the output, not of the input: the stride skips places.",
+        lambda layer, h, w: (layer.weight.numel() + layer.out_channels) * h * w,
+    ),
+    "counted twice": Mistake(
+        "a multiplication and an addition together count as one mult-add.",
+        lambda layer, h, w: 2 * layer.weight.numel() * _places(layer, h, w),
+    ),
+}
+
+
+def _work_cases() -> list[tuple[nn.Conv2d, int, int]]:
+    return [
+        (nn.Conv2d(32, 32, 3, stride=2, padding=1, groups=32), 112, 112),
+        (nn.Conv2d(3, 64, 3, stride=2), 30, 41),
+        (nn.Conv2d(8, 12, (3, 5), padding=(1, 0), groups=4), 20, 33),
+        (nn.Conv2d(5, 7, 1), 9, 13),
+    ]
+
+
+def _stored_mb(model: nn.Module) -> float:
+    pieces = {p.untyped_storage().data_ptr(): p.untyped_storage() for p in model.parameters()}
+    return sum(piece.nbytes() for piece in pieces.values()) / 1e6
+
+
+def _size_cases() -> list[tuple[nn.Module]]:
+    normed = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Linear(9, 4))
+    shared = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+    shared[2].weight = shared[0].weight
+    frozen = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2))
+    frozen[0].requires_grad_(False)
+    return [(load_model(),), (nn.Linear(40, 30).half(),), (normed,), (shared,), (frozen,)]
+
+
+SIZE_MISTAKES = {
+    "four bytes assumed": Mistake(
+        "each number was taken for four bytes. In half precision it has two: ask element_size().",
+        lambda model: sum(4 * p.numel() for p in model.parameters()) / 1e6,
+    ),
+    "buffers counted": Mistake(
+        "buffers are counted too. BatchNorm's running statistics are no parameters.",
+        lambda model: _stored_mb(model) + sum(b.nbytes for b in model.buffers()) / 1e6,
+    ),
+    "bias forgotten": Mistake(
+        "the biases are missing.",
+        lambda model: (
+            sum(p.numel() * p.element_size() for p in model.parameters() if p.ndim > 1) / 1e6
+        ),
+    ),
+    "1,024 x 1,024": Mistake(
+        "torchinfo's megabyte is 1,000,000 bytes, not 1,024 x 1,024 (that is a mebibyte).",
+        lambda model: _stored_mb(model) * 1e6 / 2**20,
+    ),
+    "shared counted twice": Mistake(
+        "a weight that two layers share is stored once. model.parameters() gives it once; going "
+        "through the layers one by one gives it twice.",
+        lambda model: (
+            sum(p.nbytes for m in model.modules() for p in m.parameters(recurse=False)) / 1e6
+        ),
+    ),
+    "frozen left out": Mistake(
+        "frozen parameters are left out. They need no gradient, but they are stored.",
+        lambda model: sum(p.nbytes for p in model.parameters() if p.requires_grad) / 1e6,
+    ),
+}
+
+
+UNSEEN = 0.5  # torchinfo must miss at least half
+HIDDEN_MISTAKES = {
+    "no module": Mistake("a module is asked for: viz.labs.check('02.3', model)."),
+    "no work": Mistake(
+        "nothing is multiplied here. Build a model that really convolves: at least 1,000 "
+        "multiplications for a picture of 32 x 32."
+    ),
+    "counted": Mistake(
+        "torchinfo counts this work: it asks each module that has parameters of its own. Do the "
+        "work outside of a layer's own call, such as with F.conv2d."
+    ),
+}
+
+
+def _judge_hidden(run: Runner, model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise Fault("no module", HIDDEN_MISTAKES["no module"].words)
+    sizes = [(1, 3, 32, 32), (1, 3, 40, 36)]
+    for size in sizes:
+        real = run(_multiplications, model.eval(), size)
+        if not isinstance(real, float) or real < 1000:
+            raise Fault("no work", HIDDEN_MISTAKES["no work"].words)
+        listed = run(_listed, model, size)
+        if not isinstance(listed, (int, float)) or listed > UNSEEN * real:
+            raise Fault("counted", HIDDEN_MISTAKES["counted"].words)
+
+
+def _multiplications(model: nn.Module, size: tuple[int, ...]) -> float:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(size))
+    return counter.get_total_flops() / 2
+
+
+def _listed(model: nn.Module, size: tuple[int, ...]) -> int:
+    return summary(model, size).mult_adds
+
+
+EXERCISES = [
+    Exercise(
+        key="02.1",
+        kind="derive",
+        task="a convolution's mult-adds, with groups",
+        hints=(
+            "How many multiplications make one number of one map? A filter reads a block.",
+            "With groups=32 and 32 channels a filter reads one channel: 9 weights, and torchinfo "
+            "counts the bias as well.",
+            "(weights of one filter + 1) x filters x rows x columns, with the rows and columns "
+            "that come out.",
+        ),
+        solution=worked.mult_adds,
+        why="10 x 32 x 56 x 56. Without groups it would be 289 x 32 x 56 x 56, 29 times as much. "
+        "That is why small networks split a convolution in a depthwise one and a 1x1 one.",
+        judge=by_paper_and_cases(_counted, _work_cases, WORK_MISTAKES),
+        mistakes=WORK_MISTAKES,
+        parts=("number on paper", "function"),
+        paper=lambda: f"{worked.mult_adds(*_work_cases()[0]):_}",
+    ),
+    Exercise(
+        key="02.2",
+        kind="implement",
+        task="megabytes of a model's parameters",
+        hints=(
+            "model.parameters() gives each parameter once.",
+            "A tensor knows how many numbers it has, numel(), and how many bytes one of them "
+            "takes, element_size().",
+            "Sum the products and divide by 1,000,000.",
+        ),
+        solution=worked.params_mb,
+        why="The precision matters as much as the count: half precision halves it. Buffers, such "
+        "as BatchNorm's running statistics, are stored too, but torchinfo's *Params size* leaves "
+        "them out.",
+        judge=by_cases(_stored_mb, _size_cases, SIZE_MISTAKES),
+        mistakes=SIZE_MISTAKES,
+    ),
+    Exercise(
+        key="02.3",
+        kind="break",
+        task="work that torchinfo does not see",
+        hints=(
+            "torchinfo puts a hook on each module. What does a hook not notice?",
+            "It does not notice a function. F.conv2d is one.",
+            "Keep the kernel as an nn.Parameter of your own module, and use F.conv2d in `forward`.",
+        ),
+        solution=worked.hidden_worker,
+        why="torchinfo multiplies the parameters of layers that it knows by the places of their "
+        "output. A convolution done by a function, or a matrix product as in attention, is not "
+        "among them. PyTorch's FlopCounterMode counts operations instead of modules; the check "
+        "used it.",
+        judge=_judge_hidden,
+        mistakes=HIDDEN_MISTAKES,
+        parts=("model",),
+    ),
+]

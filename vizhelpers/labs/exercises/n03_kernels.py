@@ -1,0 +1,195 @@
+"""Notebook 03: what a kernel answers, and what its picture does not show."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vizhelpers.images import sample_images
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.run import Fault, Runner
+from vizhelpers.labs.solutions import n03_kernels as worked
+from vizhelpers.models import load_model
+from vizhelpers.samples import prepare
+
+
+def _flat_answer(weight: Tensor, bias: float, value: float) -> float:
+    flat = torch.full((1, *weight.shape), value, dtype=torch.float64)
+    return F.conv2d(flat, weight.double()[None]).item() + bias
+
+
+def _random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _flat_cases() -> list[tuple[Tensor, float, float]]:
+    first = load_model().get_submodule("features.0")
+    weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr,operator]
+    visible = torch.tensor([[[0.0, 1, 0], [1, -3, 1], [0, 1, 0]]])
+    trained = [(weight[i].clone(), bias[i].item(), value) for i, value in ((5, 2.0), (47, -1.5))]
+    return [(visible, 0.5, 5.0), *trained, (_random(4, 3, 5, seed=0), -2.0, 0.7)]
+
+
+FLAT_MISTAKES = {
+    "bias forgotten": Mistake(
+        "the bias is missing. It is added once, at the end.",
+        lambda weight, bias, value: _flat_answer(weight, 0.0, value),
+    ),
+    "mean instead of sum": Mistake(
+        "a convolution adds the products. It does not average them.",
+        lambda weight, bias, value: value * weight.mean().item() + bias,
+    ),
+    "bias multiplied": Mistake(
+        "the bias was multiplied by the value as well. It does not depend on the input.",
+        lambda weight, bias, value: value * (weight.sum().item() + bias),
+    ),
+    "absolute weights": Mistake(
+        "the weights keep their signs: plus and minus cancel.",
+        lambda weight, bias, value: value * weight.abs().sum().item() + bias,
+    ),
+}
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: float, stride: int, padding: int = 0) -> Tensor:
+    return F.conv2d(x[None], weight[None], stride=stride, padding=padding)[0, 0] + bias
+
+
+def _convolve_cases() -> list[tuple[Tensor, Tensor, float, int]]:
+    cat = prepare(load_model(), "cat").x[0, :, 100:115, 60:80]
+    return [
+        (cat, _random(3, 3, 3, seed=1), 0.5, 1),
+        (_random(2, 9, 16, seed=2), _random(2, 3, 3, seed=3), -1.0, 2),
+        (_random(1, 12, 8, seed=4), _random(1, 2, 5, seed=5), 0.25, 1),
+        (_random(4, 10, 11, seed=6), _random(4, 3, 3, seed=7), 2.0, 3),
+    ]
+
+
+CONVOLVE_MISTAKES = {
+    "height and width transposed": Mistake(
+        "height and width are exchanged: the map is turned over. Rows come first.",
+        lambda x, weight, bias, stride: _convolved(x, weight, bias, stride).T,
+    ),
+    "bias forgotten": Mistake(
+        "the bias is missing: one number, added to every place.",
+        lambda x, weight, bias, stride: _convolved(x, weight, 0.0, stride),
+    ),
+    "mean instead of sum": Mistake(
+        "the products are averaged. A convolution adds them.",
+        lambda x, weight, bias, stride: _convolved(x, weight, 0.0, stride) / weight.numel() + bias,
+    ),
+    "kernel flipped": Mistake(
+        "the kernel is turned by 180 degrees. PyTorch does not flip: weight [0, 0] meets the upper "
+        "left pixel.",
+        lambda x, weight, bias, stride: _convolved(x, weight.flip(1, 2), bias, stride),
+    ),
+    "padding added": Mistake(
+        "the map is too large: a border was added. Without padding the window stays inside.",
+        lambda x, weight, bias, stride: _convolved(x, weight, bias, stride, padding=1),
+    ),
+    "stride ignored": Mistake(
+        "the stride is ignored: the window moves by `stride` pixels each time.",
+        lambda x, weight, bias, stride: _convolved(x, weight, bias, 1),
+    ),
+    "channels not added": Mistake(
+        "the channels are not added up. One filter makes one map, over all its channels.",
+        lambda x, weight, bias, stride: (
+            F.conv2d(x[None], weight[:, None], stride=stride, groups=len(x))[0] + bias
+        ),
+    ),
+}
+
+
+DEAD_MISTAKES = {
+    "no layer": Mistake(
+        "a Conv2d(3, 64, 3, stride=2) is asked for: viz.labs.check('03.3', layer)."
+    ),
+    "kernels differ": Mistake(
+        "the kernels are not SqueezeNet's, so their picture differs. Copy them, and change what "
+        "the picture does not show."
+    ),
+    "alive": Mistake(
+        "fewer than half of the 64 maps are zero everywhere after ReLU. Which number of a filter "
+        "can push all its answers below zero?"
+    ),
+    "alive elsewhere": Mistake(
+        "half of the maps are dead on the cat, but not on all the other photographs. Push harder."
+    ),
+}
+
+
+def _judge_dead(run: Runner, layer: Any) -> None:
+    def fault(name: str) -> Fault:
+        return Fault(name, DEAD_MISTAKES[name].words)
+
+    model = load_model()
+    first = model.get_submodule("features.0")
+    if not isinstance(layer, nn.Conv2d) or (layer.stride, layer.padding) != ((2, 2), (0, 0)):
+        raise fault("no layer")
+    right: Tensor = first.weight  # type: ignore[assignment]
+    if layer.weight.shape != right.shape or not torch.equal(layer.weight.detach(), right.detach()):
+        raise fault("kernels differ")
+    for i, name in enumerate(["cat", *(n for n in sample_images() if n != "cat")]):
+        if run(_count_dead, layer, prepare(model, name).x) < 32:  # type: ignore[operator]
+            raise fault("alive elsewhere" if i else "alive")
+
+
+def _count_dead(layer: nn.Module, x: Tensor) -> int:
+    with torch.no_grad():
+        return int((layer(x)[0].relu().amax(dim=(1, 2)) == 0).sum())
+
+
+EXERCISES = [
+    Exercise(
+        key="03.1",
+        kind="derive",
+        task="a filter's answer to a flat grey patch",
+        hints=(
+            "Write the sum of products down. All inputs are the same number: take it out.",
+            "What is left is value x (sum of the weights). Then one more number is added.",
+            "Weights: four ones and one -3, so their sum is 1. Times 5, plus 0.5.",
+        ),
+        solution=worked.flat_answer,
+        why="On a flat patch a filter sees only the sum of its weights. Where the sum is zero, as "
+        "in most trained first-layer filters, brightness does not matter at all.",
+        judge=by_paper_and_cases(_flat_answer, _flat_cases, FLAT_MISTAKES),
+        mistakes=FLAT_MISTAKES,
+        parts=("number on paper", "function"),
+        paper=lambda: worked.flat_answer(*_flat_cases()[0]),
+    ),
+    Exercise(
+        key="03.2",
+        kind="implement",
+        task="convolve by hand",
+        hints=(
+            "Two loops: the upper left corner of the window runs over rows and columns.",
+            "At each place cut x[:, r:r+k, c:c+l], multiply by the weight, add everything up, add "
+            "the bias.",
+            "Corners: range(0, height - k + 1, stride) for rows, the same with width and l for "
+            "columns. Collect the sums and reshape them to (rows, columns).",
+        ),
+        solution=worked.convolve,
+        why="That is all a convolution does. PyTorch's own is the same sum, in another order and "
+        "very much faster.",
+        judge=by_cases(_convolved, _convolve_cases, CONVOLVE_MISTAKES),
+        mistakes=CONVOLVE_MISTAKES,
+    ),
+    Exercise(
+        key="03.3",
+        kind="break",
+        task="kernels that look alive, and are dead",
+        hints=(
+            "The picture of a kernel shows its weights. What else does a filter have?",
+            "It has a bias. ReLU follows the layer: below zero everything becomes zero.",
+            "Copy SqueezeNet's first layer with load_state_dict, and give 32 of its biases a large "
+            "negative value.",
+        ),
+        solution=worked.dead_filters,
+        why="The picture of the kernels has not changed by one pixel, and half of the maps are "
+        "zero for every photograph. A kernel's picture leaves the bias out. Only the maps can "
+        "tell whether a channel is alive.",
+        judge=_judge_dead,
+        mistakes=DEAD_MISTAKES,
+        parts=("layer",),
+    ),
+]

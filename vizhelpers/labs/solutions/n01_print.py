@@ -1,0 +1,41 @@
+"""Worked answers of notebook 01, as a reader would type them there."""
+
+from torch import nn
+
+
+def conv_shape(shape, layer):
+    """(C, H, W) that goes in -> (C, H, W) that comes out, from the settings alone."""
+    settings = zip(shape[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
+    places = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in settings]
+    return (layer.out_channels, *places)
+
+
+def count_parameters(layer):
+    """Parameters of a Conv2d or Linear, from its settings alone."""
+    if isinstance(layer, nn.Linear):
+        weights, outputs = layer.in_features * layer.out_features, layer.out_features
+    else:
+        height, width = layer.kernel_size
+        inputs = layer.in_channels // layer.groups
+        weights, outputs = layer.out_channels * inputs * height * width, layer.out_channels
+    return weights + (outputs if layer.bias is not None else 0)
+
+
+def twins():
+    """Two networks with one printout and the same weights, that compute different things."""
+
+    class Net(nn.Module):
+        def __init__(self, turned):
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.second = nn.Conv2d(3, 3, 3, padding=1)
+            self.turned = turned
+
+        def forward(self, x):
+            if self.turned:
+                return self.first(self.second(x))
+            return self.second(self.first(x))
+
+    one, other = Net(turned=False), Net(turned=True)
+    other.load_state_dict(one.state_dict())
+    return one, other

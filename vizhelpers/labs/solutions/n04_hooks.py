@@ -1,0 +1,43 @@
+"""Worked answers of notebook 04, as a reader would type them there."""
+
+import torch
+from torch import nn
+
+
+def cell_sees(layers):
+    """Pixels in a row that one cell sees, through layers given as (kernel, stride)."""
+    seen, step = 1, 1
+    for kernel, stride in layers:
+        seen += (kernel - 1) * step
+        step *= stride
+    return seen
+
+
+def record(model, x, name):
+    """Output of the layer `name` in eval mode; the model is left as it was, whatever happens."""
+    kept, mode = [], model.training
+    layer = model.get_submodule(name)
+    handle = layer.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
+    try:
+        with torch.no_grad():
+            model.eval()(x)
+    finally:
+        handle.remove()
+        model.train(mode)
+    return kept[0]
+
+
+def changes_later():
+    """A network without any ReLU in which the output of `conv` is rewritten after its hook ran."""
+
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            maps = self.conv(x)
+            maps += 1  # in place: the same memory
+            return maps
+
+    return Shifted()
