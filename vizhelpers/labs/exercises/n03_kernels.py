@@ -67,7 +67,7 @@ def _convolve_cases() -> list[tuple[Tensor, Tensor, float, int]]:
 
 CONVOLVE_MISTAKES = {
     "height and width transposed": Mistake(
-        "height and width are exchanged: the map is turned over. Rows come first.",
+        "height and width are exchanged: the map lies on its side. Rows come first.",
         lambda x, weight, bias, stride: _convolved(x, weight, bias, stride).T,
     ),
     "bias forgotten": Mistake(

@@ -6,14 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.plain import plain
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n04_hooks as worked
 from vizhelpers.labs.state import State
 from vizhelpers.layers import capture
 from vizhelpers.models import load_model
-from vizhelpers.samples import prepare
 
 Layers = list[tuple[int, int]]
 
@@ -91,7 +90,7 @@ def _small(last: nn.Module | None = None) -> nn.Module:
 
 def _record_cases() -> list[tuple[nn.Module, Tensor, str]]:
     model = load_model()
-    cat, koala = (prepare(model, name).x for name in ("cat", "koala"))
+    cat, koala = (middle_of(model, name) for name in ("cat", "koala"))
     torch.manual_seed(1)
     x = torch.randn(2, 3, 9, 11)
     small = _small().train()

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 
 from vizhelpers.cam import cam
 from vizhelpers.gradients import activations_and_gradients, logit_of, probability_of
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.plain import plain
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n05_cam as worked
 from vizhelpers.layers import capture
 from vizhelpers.models import load_model
-from vizhelpers.samples import prepare
 
 
 def _by_the_network(maps: Tensor, weight: Tensor, bias: float) -> tuple[Tensor, float]:
@@ -27,7 +26,7 @@ def _cam_cases() -> list[tuple[Tensor, Tensor, float]]:
     visible = torch.tensor([[[1.0, 2], [3, 4]], [[0, 1], [1, 0]]])
     random = torch.Generator().manual_seed(0)
     model = load_model()
-    maps = capture(model, prepare(model, "koala"), "features.12")["features.12"][0]
+    maps = capture(model, middle_of(model, "koala"), "features.12")["features.12"][0]
     head: Any = model.get_submodule("classifier.1")
     return [
         (visible, torch.tensor([2.0, -1.0]), 0.5),
@@ -94,7 +93,7 @@ class _Small(nn.Module):
 
 def _gradcam_cases() -> list[tuple[nn.Module, Tensor, str, int]]:
     model, small = load_model(), _Small().eval()
-    cat, coffee = (prepare(model, name).x for name in ("cat", "coffee"))
+    cat, coffee = (middle_of(model, name) for name in ("cat", "coffee"))
     x = torch.randn(1, 3, 20, 26, generator=torch.Generator().manual_seed(4))
     return [
         (model, cat, "features.12", 281),

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.gradients import input_gradient, logit_of, probability_of
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n06_flashtorch as worked
 from vizhelpers.models import load_model
-from vizhelpers.samples import prepare
 
 
 def _by_autograd(logits: Tensor, target: int) -> Tensor:
@@ -23,7 +22,7 @@ def _logit_cases() -> list[tuple[Tensor, int]]:
     random = torch.Generator().manual_seed(0)
     model = load_model()
     with torch.no_grad():
-        real = model(prepare(model, "cat").x)[0]
+        real = model(middle_of(model, "cat"))[0]
     return [
         (torch.tensor([2.0, 1.0, 0.0]), 0),
         (torch.randn(6, generator=random), 4),
@@ -76,8 +75,8 @@ def _saliency_cases() -> list[tuple[nn.Module, Tensor, int]]:
         nn.Conv2d(3, 5, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(5 * 8 * 12, 4)
     )
     return [
-        (model, prepare(model, "cat").x, 282),
-        (model, prepare(model, "koala").x, 281),
+        (model, middle_of(model, "cat"), 282),
+        (model, middle_of(model, "koala"), 281),
         (small.eval(), torch.randn(1, 3, 8, 12), 3),
     ]
 

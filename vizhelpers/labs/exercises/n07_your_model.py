@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from vizhelpers.ascent import mean_activations
 from vizhelpers.images import load_image
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n07_your_model as worked
 from vizhelpers.models import load_model
-from vizhelpers.samples import prepare
 
 Three = tuple[float, float, float]
 
@@ -120,7 +119,7 @@ def _climb_cases() -> list[tuple[nn.Module, Tensor, str, int, float]]:
     noise = 0.1 * torch.randn(1, 3, 64, 64, generator=random)
     return [
         (model, noise, "features.3.expand3x3", 5, 8.0),
-        (model, prepare(model, "cat").x, "features.6.squeeze", 3, 40.0),
+        (model, middle_of(model, "cat"), "features.6.squeeze", 3, 40.0),
         (small.eval(), torch.randn(1, 3, 12, 15, generator=random), "2", 1, 2.0),
     ]
 
