@@ -6,12 +6,14 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vizhelpers.errors import WeightsUnavailable, said
 
@@ -20,12 +22,25 @@ DATA = files("vizhelpers") / "data"
 
 def bundled_weights() -> nn.Module:
     """Return SqueezeNet 1.1 with the package's weights, widened from float16 to float32."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         model = torchvision.models.squeezenet1_1(weights=None)
     with as_file(DATA / "squeezenet1_1.safetensors") as path:
         state = {key: value.float() for key, value in load_file(path).items()}
     model.load_state_dict(state, assign=True)
     return model.requires_grad_()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Skip initialisers: the weights come from a file.
+
+    On the meta device they would draw nothing and import torch's compiler, 75 MB, for that.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def random_weights(architecture: str, seed: int) -> nn.Module:
