@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 JSON = dict[str, Any]
+DEAD = {"execution_state": "dead"}
 CONNECTING = 60  # seconds; a kernel that has not started yet answers late
 
 
@@ -56,6 +57,7 @@ class Kernel:
         """
         self.browser, self.id, self.session = browser, identity, uuid.uuid4().hex
         self.reconnected = 0
+        self._gone = False
         self._told: asyncio.Queue[JSON] = asyncio.Queue()
         self._open = asyncio.Event()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -73,6 +75,8 @@ class Kernel:
             while not self._told.empty():  # of an earlier cell
                 self._told.get_nowait()
             await self._send(self._request(message, code))
+            if self._gone:
+                return Outcome(error="the kernel is gone")
             while not self._heard(await self._told.get(), message, done):
                 pass
         done.seconds = time.monotonic() - start
@@ -113,6 +117,8 @@ class Kernel:
         self._listener = self._listener or asyncio.create_task(self._listen())
         while True:
             await self._open.wait()
+            if self._gone:
+                return
             try:
                 assert self._socket is not None
                 await self._socket.send_str(json.dumps(request))
@@ -130,7 +136,12 @@ class Kernel:
                     self._socket = await self.browser.http.ws_connect(
                         where, headers=self.browser.headers(), max_msg_size=0
                     )
-            except (aiohttp.ClientError, TimeoutError):
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if getattr(error, "status", 0) == 404:  # the kernel is gone, for good
+                    self._told.put_nowait({"msg_type": "status", "content": DEAD})
+                    self._gone = True
+                    self._open.set()
+                    return
                 await asyncio.sleep(0.5)
                 continue
             self._open.set()

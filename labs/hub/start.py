@@ -4,10 +4,13 @@ It runs as the student and needs nothing but Python and jupyterhub, so the image
 file. The material is copied as README.md says: what the student changed is never overwritten.
 """
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +151,10 @@ def environment(found: dict[str, str]) -> dict[str, str]:
 def main() -> None:
     """Copy the material, then become the student's server."""
     os.environ.update(environment(dict(os.environ)))
+    # Kernels speak through files and not through ports, for which the servers of one machine would
+    # race. The path of such a file may have 107 letters, and a home's own folder for them is long.
+    room = os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="jupyter-")
+    atexit.register(shutil.rmtree, room, ignore_errors=True)
     material = Path(os.environ.get("COURSE_MATERIAL", HERE.parent / "material"))
     home = Path.home()
     if material.is_dir():
