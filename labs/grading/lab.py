@@ -1,0 +1,122 @@
+"""A lab as its source notebook says it: what runs first, what is asked for, what is tested."""
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
+
+
+class NoLab(ValueError):
+    """A folder holds no lab of this name, or its notebook cannot be used; says what can."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the source: nbgrader's words on it, and its text."""
+
+    kind: str
+    source: str
+    name: str = ""
+    grade: bool = False
+    solution: bool = False
+    locked: bool = False
+    points: float = 0
+
+    @property
+    def test(self) -> bool:
+        """Whether it is scored by running it."""
+        return self.kind == "code" and self.grade and not self.solution
+
+    @property
+    def answer(self) -> bool:
+        """Whether the student writes code here."""
+        return self.kind == "code" and self.solution and not self.grade
+
+
+@dataclass(frozen=True)
+class Lab:
+    """All cells of a lab, and what follows from them."""
+
+    name: str
+    path: Path
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def find(cls, course: Path, name: str, folder: str = "source") -> "Lab":
+        """Read ``course/source/NAME/NAME.ipynb``; a NoLab names those that are there."""
+        path = course / folder / name / f"{name}.ipynb"
+        if Path(name).name != name or not path.is_file():
+            known = ", ".join(sorted(p.parent.name for p in (course / folder).glob("*/*.ipynb")))
+            there = f"There are: {known}." if known else "There is none; --course names another."
+            raise NoLab(f"No lab {name!r} in {course / folder}. {there}")
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Lab":
+        """Read a source notebook. It is the teacher's, so it is trusted."""
+        cells = []
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            words = cell["metadata"].get("nbgrader", {})
+            kept = {k: words[k] for k in ("grade", "solution", "locked", "points") if k in words}
+            text = "".join(cell["source"])
+            cells.append(Cell(cell["cell_type"], text, words.get("grade_id", ""), **kept))
+        lab = cls(path.stem, path, tuple(cells))
+        if not lab.tests or not lab.functions | lab.answers:
+            raise NoLab(f"{path} has no solution cell, or no cell that tests one.")
+        return lab
+
+    @property
+    def _first(self) -> int:
+        return next((i for i, cell in enumerate(self.cells) if cell.solution), len(self.cells))
+
+    @property
+    def setup(self) -> list[str]:
+        """The sources of all code cells before the first that a student fills in."""
+        return [cell.source for cell in self.cells[: self._first] if cell.kind == "code"]
+
+    @property
+    def tests(self) -> list[Cell]:
+        """The cells that are scored by running them."""
+        return [cell for cell in self.cells if cell.test]
+
+    @property
+    def script(self) -> list[Cell]:
+        """What the scorer runs: the tests, and the course's locked cells between them."""
+        return [c for c in self.cells[self._first :] if c.test or (c.kind == "code" and c.locked)]
+
+    @property
+    def written(self) -> list[Cell]:
+        """The questions that a person marks."""
+        return [cell for cell in self.cells if cell.grade and cell.solution]
+
+    @property
+    def functions(self) -> set[str]:
+        """The names of the functions that a solution defines."""
+        return {one.name for one in self._solved() if isinstance(one, ast.FunctionDef)}
+
+    @property
+    def answers(self) -> set[str]:
+        """The names that a solution assigns a plain answer to."""
+        assigned = [one for one in self._solved() if isinstance(one, ast.Assign)]
+        targets = [target for one in assigned for target in one.targets]
+        return {n.id for one in targets for n in ast.walk(one) if isinstance(n, ast.Name)}
+
+    def _solved(self) -> list[ast.stmt]:
+        return [one for cell in self.cells if cell.answer for one in ast.parse(cell.source).body]
+
+    @property
+    def known(self) -> set[str]:
+        """The texts of the course's own code cells, as students have them."""
+        return {tidy(c.source) for c in self.cells if c.kind == "code" and not c.solution}
+
+
+def tidy(source: str) -> str:
+    """Return a cell's text without hidden tests and outer blanks, to compare it by."""
+    kept, hidden = [], False
+    for line in source.splitlines():
+        hidden = HIDDEN[0] in line or (hidden and HIDDEN[1] not in line)
+        if not hidden and HIDDEN[1] not in line:
+            kept.append(line.rstrip())
+    return "\n".join(kept).strip()
