@@ -319,7 +319,7 @@ SEARCH = """
 import gc, glob, os, sys
 found = "nothing"
 secret = " ".join(["only", "the", "source", "knows", "this"])  # or it would find itself
-for place in (PLACES, *sys.path, "/tmp", "/home/course", "/home/student", "/proc/1/root/tmp"):
+for place in (PLACES, *sys.path, "/tmp", "/room/course", "/room/student", "/proc/1/root/tmp"):
     for path in (place, *glob.glob(place + "/*.ipynb"), *glob.glob(place + "/gradebook.db")):
         try:
             text = open(path, errors="replace").read()
@@ -786,7 +786,7 @@ def test_a_class_is_marked_and_an_attacker_gains_nothing_and_harms_nobody(
 RERUNS = {
     "an endless loop at the top": ("import time\nwhile True: time.sleep(1)", "stopped after 4 s"),
     "the throw-away gradebook deleted, then os._exit": (
-        "import os\nos.remove('/home/course/gradebook.db')\nos._exit(0)",
+        "import os\nos.remove('/room/course/gradebook.db')\nos._exit(0)",
         "the notebook run",
     ),
     "100 MB of output": ("for _ in range(100): print('x' * 1_000_000)", "the notebook run"),

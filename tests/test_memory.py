@@ -49,10 +49,15 @@ def rss() -> int:
 def test_a_thousand_calls_leave_no_tensor_and_no_memory() -> None:
     model, x = TINY["plain"].built(), TINY["plain"].x()
     make_calls(model, x, 500)  # libraries load, caches fill, the allocator finds its level
-    tensors, memory = live_tensors(), rss()
-    make_calls(model, x, CALLS_MADE)
-    assert live_tensors() - tensors == 0
-    assert rss() - memory < GROWTH
+    growth = []
+    for _ in range(3):  # a leak grows each time; what the allocator keeps, once
+        tensors, memory = live_tensors(), rss()
+        make_calls(model, x, CALLS_MADE)
+        assert live_tensors() - tensors == 0
+        growth.append(rss() - memory)
+        if growth[-1] < GROWTH:
+            return
+    pytest.fail(f"each round took more memory: {growth}")
 
 
 def test_the_count_of_tensors_sees_one_that_is_kept() -> None:

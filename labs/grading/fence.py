@@ -111,6 +111,7 @@ def _settle(means: Means, plan: dict) -> None:
     if means.namespaces:
         mounts.build(Path(plan["root"]), plan, user)
         os.chdir(mounts.HOME)
+        os.environ["TMPDIR"] = mounts.TMP
     else:
         os.chdir(plan["room"])
     os.environ["HOME"] = os.getcwd()

@@ -15,7 +15,10 @@ SYSTEM = [
     *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime"),
 ]
 DEVICES = ["null", "zero", "full", "random", "urandom"]
-HOME, COURSE = "/home/student", "/home/course"  # /home is all that can be written to
+# All that can be written to. No Python is installed in a folder of this name; in /home and /tmp
+# there may be one, which is then shown there.
+ROOM = "/room"
+HOME, COURSE, TMP = f"{ROOM}/student", f"{ROOM}/course", f"{ROOM}/tmp"
 _FLAGS = {
     "ro": linux.READ_ONLY,
     "nosuid": linux.NO_SETUID,
@@ -113,12 +116,14 @@ def _accounts(root: Path, user: int) -> None:
 
 
 def _room(root: Path, plan: dict, user: int) -> None:
-    (root / "home").mkdir()
-    _disk(root / "home", f"{plan['limits']['disk']}")
+    room = _within(root, ROOM)
+    room.mkdir()
+    _disk(room, f"{plan['limits']['disk']}")
     for name, link in (("tmp", root / "tmp"), ("shared", root / "dev/shm")):
-        (root / "home" / name).mkdir()
-        (root / "home" / name).chmod(0o1777)
-        link.symlink_to(f"/home/{name}")
+        (room / name).mkdir()
+        (room / name).chmod(0o1777)
+        if not os.path.lexists(link):
+            link.symlink_to(f"{ROOM}/{name}")
     for source, place in ((plan["home"], HOME), (plan["course"], COURSE)):
         inside = _within(root, place)
         if source:

@@ -17,6 +17,8 @@ from tools.site.markdown import coloured
 # Said under every explorer, since the questions above it may ask for more.
 _LIMITS = "It offers what was computed beforehand; run the notebook for everything else."
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor moves
+# The pages allow no style but their own.
+_STYLE = re.compile(r' style="[^"]*"')
 
 
 def code_html(cell: NotebookNode, draft: Draft) -> str:
@@ -55,7 +57,7 @@ def _rich(output: NotebookNode, draft: Draft) -> str:
     if page:
         return _explorer(data["text/html"], page, png, alt, draft)
     if "text/html" in data:
-        return f'<div class="html">{data["text/html"]}</div>\n'
+        return f'<div class="html">{_STYLE.sub("", data["text/html"])}</div>\n'
     if png:
         return _picture(png, alt, draft)
     return _text(data.get("text/plain", ""))
