@@ -388,7 +388,7 @@ def test_a_worker_writes_nowhere_but_into_its_room_which_is_small_and_goes(
     by: Marker, fenced: None, tmp_path: Path
 ) -> None:
     look = f"""
-import os, sys, vizhelpers
+import os, sys, tempfile, vizhelpers
 found, package = "", os.path.dirname(vizhelpers.__file__)
 for place in ({str(tmp_path)!r}, {str(ROOT)!r}, sys.prefix, package, "/usr"):
     try:
@@ -399,7 +399,7 @@ for place in ({str(tmp_path)!r}, {str(ROOT)!r}, sys.prefix, package, "/usr"):
 written = 0
 try:
     for n in range(1000):
-        with open(f"/tmp/{{n}}", "wb") as f:
+        with open(f"{{tempfile.gettempdir()}}/{{n}}", "wb") as f:
             written += f.write(bytes(1 << 20))
 except OSError:
     pass
@@ -407,7 +407,7 @@ found += f"; {{written >> 20}}"
 """
     where, megabytes = told(by, look).split("; ")
     assert where == "" and 12 <= int(megabytes) <= 16  # of 16
-    assert told(by, "import os\nfound = str(os.listdir('/tmp'))") == "[]"
+    assert told(by, "import os, tempfile\nfound = str(os.listdir(tempfile.gettempdir()))") == "[]"
 
 
 def test_memory_ends_the_function_and_not_the_machine(by: Marker) -> None:
