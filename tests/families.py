@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import vizhelpers as viz
 from vizhelpers.explore.choices import main_layers
 from vizhelpers.maps import map_shapes
-from vizhelpers.structure import on_meta
+from vizhelpers.methods.structure import on_meta
 
 SMALLEST = {
     "alexnet": "alexnet",

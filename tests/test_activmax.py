@@ -5,7 +5,7 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 import vizhelpers as viz
-from vizhelpers.fourier import random_view, to_rgb
+from vizhelpers.methods.fourier import random_view, to_rgb
 
 
 def test_the_climb_rises(model: nn.Module) -> None:

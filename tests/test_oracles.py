@@ -31,9 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
-from vizhelpers.cam_methods import gradcam_plus_plus
 from vizhelpers.gradients import logit_of
-from vizhelpers.saliency import integrated_gradients
+from vizhelpers.methods.cam_methods import gradcam_plus_plus
+from vizhelpers.methods.saliency import integrated_gradients
 
 if any(find_spec(name) is None for name in ("captum", "torchcam", "timm")):
     pytest.skip("captum, torchcam and timm come with uv sync", allow_module_level=True)

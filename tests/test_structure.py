@@ -5,7 +5,7 @@ from torch import nn
 from torchvision import models
 
 import vizhelpers as viz
-from vizhelpers.structure import on_meta
+from vizhelpers.methods.structure import on_meta
 
 
 @pytest.fixture(scope="module")

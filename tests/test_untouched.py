@@ -23,8 +23,8 @@ from snapshots import difference, snapshot
 from torch import Tensor, nn
 
 import vizhelpers as viz
+from vizhelpers.methods.saliency import METHODS
 from vizhelpers.progress import watching
-from vizhelpers.saliency import METHODS
 
 Call = Callable[[nn.Module, Tensor, str, Tiny], object]
 

@@ -1,8 +1,5 @@
 from . import flash as flash
 from . import labs as labs
-from .activmax import activation_maximization
-from .cam import cam, cam_sweep
-from .cam_methods import CAM_METHODS
 from .classes import Prediction, class_index, predict
 from .errors import ImageError, WeightsUnavailable
 from .explore.panels import (
@@ -14,15 +11,18 @@ from .explore.panels import (
     explore_structure,
     explore_summary,
 )
-from .features import feature_maps
 from .images import composite, load_image, sample_images
-from .kernels import kernels
 from .layers import capture, get_layer, layer_names
+from .methods.activmax import activation_maximization
+from .methods.cam import cam, cam_sweep
+from .methods.cam_methods import CAM_METHODS
+from .methods.features import feature_maps
+from .methods.kernels import kernels
+from .methods.saliency import saliency
+from .methods.structure import module_tree, summary
 from .models import load_model
-from .saliency import saliency
 from .samples import Sample, prepare
 from .stack import ImageStack
-from .structure import module_tree, summary
 
 __version__: str
 __all__ = [

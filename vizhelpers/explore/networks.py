@@ -13,8 +13,8 @@ from vizhelpers.explore.controls import dropdown
 from vizhelpers.inputs import bare, dtype_of
 from vizhelpers.layers import private_copy
 from vizhelpers.maps import map_shapes
+from vizhelpers.methods.structure import on_meta
 from vizhelpers.models import BUNDLED, SECOND, card, describe, load_model
-from vizhelpers.structure import on_meta
 
 Models = nn.Module | Mapping[str, nn.Module]
 Shapes = Mapping[str, tuple[int, ...]]

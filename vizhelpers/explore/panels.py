@@ -8,9 +8,6 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
-from vizhelpers.activmax import activation_maximization
-from vizhelpers.cam import cams_by_layer, original_cam
-from vizhelpers.cam_methods import CAM_METHODS
 from vizhelpers.classes import class_index, class_label
 from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
@@ -25,13 +22,16 @@ from vizhelpers.explore.controls import dropdown, int_slider, offer
 from vizhelpers.explore.networks import Models, Networks, Shapes, by_name
 from vizhelpers.explore.panel import Controls, Panel, page_of
 from vizhelpers.explore.scene import Scene
-from vizhelpers.features import feature_maps
-from vizhelpers.kernels import convolution, kernels
 from vizhelpers.layers import get_layer, layer_names
-from vizhelpers.saliency import ONE_PASS, saliencies
+from vizhelpers.methods.activmax import activation_maximization
+from vizhelpers.methods.cam import cams_by_layer, original_cam
+from vizhelpers.methods.cam_methods import CAM_METHODS
+from vizhelpers.methods.features import feature_maps
+from vizhelpers.methods.kernels import convolution, kernels
+from vizhelpers.methods.saliency import ONE_PASS, saliencies
+from vizhelpers.methods.structure import ModelSummary, module_tree, summary
 from vizhelpers.samples import Sample
 from vizhelpers.stack import ImageStack
-from vizhelpers.structure import ModelSummary, module_tree, summary
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.html import Page
 from vizhelpers.view.static import side_by_side

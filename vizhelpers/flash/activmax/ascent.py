@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.ascent import mean_activations, uphill
 from vizhelpers.errors import unknown
 from vizhelpers.flash.utils import apply_transforms
 from vizhelpers.layers import evaluating
+from vizhelpers.methods.ascent import mean_activations, uphill
 
 
 @dataclass(frozen=True)

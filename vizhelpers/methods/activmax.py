@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.arguments import number, one_of, seed_of, whole, whole_numbers
-from vizhelpers.ascent import mean_activations, uphill
-from vizhelpers.fourier import random_spectrum, random_view, to_rgb
 from vizhelpers.layers import evaluating
+from vizhelpers.methods.ascent import mean_activations, uphill
+from vizhelpers.methods.fourier import random_spectrum, random_view, to_rgb
 from vizhelpers.models import warning_word
 from vizhelpers.progress import steps as watched
 from vizhelpers.samples import normalise_for

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.arguments import listed, one_of
-from vizhelpers.cam_methods import CAM_METHODS, EQUATIONS, LABELS, pooled_head
-from vizhelpers.cam_perturbation import perturbation_cams
 from vizhelpers.classes import Target, class_scores, targets_of, wanted_classes
 from vizhelpers.gradients import activations_and_gradients, logit_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import as_list, captured
 from vizhelpers.maps import as_maps
+from vizhelpers.methods.cam_methods import CAM_METHODS, EQUATIONS, LABELS, pooled_head
+from vizhelpers.methods.cam_perturbation import perturbation_cams
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
 
