@@ -1,0 +1,151 @@
+"""The work of a forward pass in multiply-adds, and how torchinfo's number for it differs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_ROUNDING = 0.01  # of the larger number; less is not worth a word
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass
+class Work:
+    """Multiply-adds of a forward pass.
+
+    Attributes:
+        total: of all operations.
+        calls: for each module those of its calls, in order. A call includes all that runs in it.
+    """
+
+    total: int = 0
+    calls: dict[nn.Module, list[int]] = field(default_factory=dict)
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[Work]:
+    """Count the multiply-adds of the forward pass that runs inside a ``with`` block.
+
+    ``torch.utils.flop_counter`` counts operations, on the meta device too: convolutions and matrix
+    products, whether a layer or a function does them. A multiplication and the addition behind it
+    are two of its operations and one mult-add. It counts no biases and no normalisation.
+
+    Args:
+        model: any module; the block runs it once, without gradients.
+
+    Yields:
+        A ``Work``; it is complete when the block ends.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    work = Work(calls={module: [] for module in model.modules()})
+
+    def so_far() -> int:
+        return counter.get_total_flops() // 2
+
+    def enter(module: nn.Module, args: Any) -> None:
+        work.calls[module].append(-so_far())
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        work.calls[module][-1] += so_far()
+
+    with ExitStack() as stack:
+        for module in work.calls:
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # it takes no hooks
+            stack.callback(module.register_forward_pre_hook(enter).remove)
+            # always_call: a module may raise, and the one that called it may go on.
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        stack.enter_context(_unfused(model))
+        stack.enter_context(counter)
+        yield work
+        work.total = so_far()
+
+
+@contextmanager
+def _unfused(model: nn.Module) -> Iterator[None]:
+    """Turn off fused kernels of attention and recurrence: their products are hidden inside."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn] if recurrent else []
+    fast, enabled = torch.backends.mha.get_fastpath_enabled(), [one.enabled for one in backends]
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for backend in backends:
+            backend.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for backend, was in zip(backends, enabled, strict=True):
+            backend.enabled = was
+
+
+def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
+    """Return the multiply-adds of each row of torchinfo, with all that is inside its module.
+
+    Args:
+        rows: torchinfo's ``LayerInfo``, one for each call of a module.
+        work: of the same forward pass.
+    """
+    calls = {module: iter(amounts) for module, amounts in work.calls.items()}
+    found = [next(calls.get(row.module, iter(())), None) for row in rows]
+    # A container that is not called itself, such as a ModuleList, does what its parts do.
+    for i in reversed(range(len(rows))):
+        if found[i] is None:
+            depth = rows[i].depth
+            end = next((j for j in range(i + 1, len(rows)) if rows[j].depth <= depth), len(rows))
+            parts = (j for j in range(i + 1, end) if rows[j].depth == depth + 1)
+            found[i] = sum(found[j] or 0 for j in parts)
+    return [amount or 0 for amount in found]
+
+
+def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) -> str:
+    """Return why torchinfo's mult-adds are not the work; "" where they differ by 1 % at most.
+
+    Args:
+        rows: torchinfo's ``LayerInfo``, one for each call of a module.
+        works: multiply-adds of each row, from ``work_of_rows``.
+        work: of the whole forward pass.
+    """
+    leaves = [
+        (row.module, row.macs, done)
+        for row, done in zip(rows, works, strict=True)
+        if row.is_leaf_layer
+    ]
+    torchinfos = sum(macs for _, macs, _ in leaves)
+    if abs(work - torchinfos) <= _ROUNDING * max(work, torchinfos):
+        return ""
+    fewer = [(module, done - macs) for module, macs, done in leaves if done > macs]
+    more = [(module, macs - done) for module, macs, done in leaves if macs > done]
+    linear = sum(amount for module, amount in fewer if isinstance(module, nn.Linear))
+    transposed = sum(amount for module, amount in more if isinstance(module, _TRANSPOSED))
+    beside = sum(amount for _, amount in more) - transposed
+    products = work - torchinfos - linear + transposed + beside
+    reasons = [
+        (linear, "counts a linear layer once for each image, not at each place or token", "few"),
+        (products, "leaves out products outside of known layers, such as attention's", "few"),
+        (transposed, "counts a transposed convolution at each place of its output", "many"),
+        (beside, "counts biases and normalisation", "many"),
+    ]
+    # At least one of the four is a quarter of the difference.
+    worth_a_line = _ROUNDING / 4 * max(work, torchinfos)
+    lines = [
+        f"- it {words}: {in_units(amount)} too {way}"
+        for amount, words, way in reasons
+        if amount > worth_a_line
+    ]
+    head = f"The work is {in_units(work)} mult-adds. torchinfo says {in_units(torchinfos)}:"
+    return "\n".join([head, *lines])
+
+
+def in_units(amount: int) -> str:
+    """Return a number of multiply-adds as text, such as "4.46 G"."""
+    for unit, symbol in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if amount >= unit:
+            return f"{amount / unit:,.2f} {symbol}"
+    return f"{amount:,}"
