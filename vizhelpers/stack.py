@@ -15,7 +15,13 @@ from PIL import Image
 
 from vizhelpers.arguments import flag, number, one_of, optional, text, texts, whole
 from vizhelpers.errors import said, unknown
-from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, overlay, stretch
+from vizhelpers.view.colour import (
+    NO_NUMBER_NAME,
+    colourise,
+    gaps_in_words,
+    overlay,
+    stretch,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +110,7 @@ class ImageStack:
         for labels in (varying or self.axes).values():
             titles = [[*head, str(label)] for head in titles for label in labels]
         if not varying:
-            return [" · ".join(_named(axis, labels[0]) for axis, labels in self.axes.items())]
+            return [" · ".join(named(axis, labels[0]) for axis, labels in self.axes.items())]
         return [" · ".join(parts) for parts in titles]
 
     def long_titles(self) -> list[str]:
@@ -118,7 +124,7 @@ class ImageStack:
         if list(self.titles) != self._default_titles():
             return list(self.titles)
         varying = {n: row for n, row in self.axes.items() if len(row) > 1} or self.axes
-        combinations = product(*([_named(n, label) for label in row] for n, row in varying.items()))
+        combinations = product(*([named(n, label) for label in row] for n, row in varying.items()))
         return [" · ".join(parts) for parts in combinations]
 
     @cached_property
@@ -126,10 +132,10 @@ class ImageStack:
         """What each frame's title says of the places that are no numbers."""
         if self.scale == "rgb" or np.isfinite(self.frames).all():
             return [""] * len(self)
-        return [_gaps_of(frame) for frame in self.frames]
+        return [gaps_in_words(frame) for frame in self.frames]
 
     def _figure_name(self, shown: int) -> str:
-        labels = [_named(axis, row[0]) for axis, row in self.axes.items() if len(row) == 1]
+        labels = [named(axis, row[0]) for axis, row in self.axes.items() if len(row) == 1]
         fixed = [label for label in labels if label not in self.name]
         parts = [self.name, *(fixed if len(self) > 1 else [])]
         left_out = "" if shown == len(self) else f" ({shown} of {len(self)})"
@@ -158,7 +164,9 @@ class ImageStack:
     def select(self, **chosen: Any) -> ImageStack:
         """Return a smaller stack that holds only some labels of some axes.
 
-        The colour limits stay those of the full stack, so that a frame keeps its colours.
+        The colour limits stay those of the full stack, so that a frame keeps its colours. All
+        frames that carry a label are returned, also where an axis repeats it, such as two ImageNet
+        classes that are both called "crane".
 
         Args:
             chosen: axis name = one label, or a list of labels.
@@ -171,31 +179,44 @@ class ImageStack:
             >>> len(stack.select(channel=[1, 3]))
             2
         """
-        positions = []
         for axis in chosen:
             if axis not in self.axes:
                 raise unknown("axis", axis, self.axes)
-        axes = dict(self.axes)
-        for axis, labels in self.axes.items():
-            wanted = chosen.get(axis, labels)
-            several = isinstance(wanted, (list, tuple, range, np.ndarray)) and np.ndim(wanted) == 1
-            wanted = list(wanted) if several else [wanted]
-            if not wanted:
-                raise ValueError(f"{axis}: the list of labels is empty; name at least one.")
-            positions.append([_position(axis, label, list(labels)) for label in wanted])
-            axes[axis] = wanted
+        positions = [
+            _positions(axis, chosen[axis], labels) if axis in chosen else list(range(len(labels)))
+            for axis, labels in self.axes.items()
+        ]
+        low, high = self._common_limits() if self.scale_group == "all" else (self.vmin, self.vmax)
+        return self._at(positions, vmin=low, vmax=high)
+
+    def only(self, index: int) -> ImageStack:
+        """Return one frame as a stack of its own; it keeps its colours.
+
+        Args:
+            index: position of the frame, 0..N-1; it is unique also where labels repeat.
+
+        Raises:
+            ValueError: there is no such frame.
+        """
+        index = whole("index", index, 0, len(self) - 1)
+        positions = [[int(place)] for place in np.unravel_index(index, self.shape)]
+        low, high = self._all_limits[index]
+        return self._at(positions, vmin=low, vmax=high, scale_group="all")
+
+    def _at(self, positions: Sequence[Sequence[int]], **changes: Any) -> ImageStack:
+        """Return the frames at these positions of each axis, the slowest axis first."""
         index = np.arange(len(self)).reshape(self.shape)[np.ix_(*positions)].ravel()
         own = list(self.titles) != self._default_titles()
-        titles = [self.titles[int(i)] for i in index] if own else ()
-        low, high = self._common_limits() if self.scale_group == "all" else (self.vmin, self.vmax)
         return replace(
             self,
             frames=self.frames[index],
-            axes=axes,
-            titles=titles,
-            vmin=low,
-            vmax=high,
+            axes={
+                axis: [labels[i] for i in places]
+                for (axis, labels), places in zip(self.axes.items(), positions, strict=True)
+            },
+            titles=[self.titles[int(i)] for i in index] if own else (),
             values=None if self.values is None else self.values[index],
+            **changes,
         )
 
     def limits(self) -> list[tuple[float, float]]:
@@ -269,17 +290,23 @@ class ImageStack:
         photograph: bool = False,
         width: float = 8.0,
     ) -> Figure:
-        """Draw the frames as one montage with titles and a colour bar.
+        """Draw the frames as one montage with titles and a colour bar, at most 20 inches high.
+
+        In a notebook the figure is displayed when it is the last value of a cell. In a script, save
+        the returned figure: ``stack.plot().savefig("maps.png")``. ``plt.savefig`` and ``plt.show``
+        do not know it, because it is not registered with pyplot: they would write or show another
+        figure, or a blank one.
 
         Args:
-            limit: the greatest number of frames that are drawn; the title says what is left out.
+            limit: the greatest number of frames that are drawn. Fewer are drawn where more rows
+                would be higher than the figure; the title says how many of how many.
             columns: frames in a row; None takes the last of several axes that vary, or what fits.
             blend: share of the map over ``base``, 0..1; None takes the stack's own.
             photograph: draw ``base`` as the first tile.
             width: of the figure, in inches.
 
         Returns:
-            A matplotlib ``Figure``; at the end of a cell it is shown.
+            A matplotlib ``Figure``.
 
         Raises:
             TypeError: an argument of another kind.
@@ -299,7 +326,10 @@ class ImageStack:
             columns = varying[-1]
         if photograph:
             tiles, titles = self._with_photograph(tiles), ["input", *titles]
-        name = self._figure_name(shown)
+
+        def name(drawn: int) -> str:
+            return self._figure_name(drawn - photograph)
+
         return montage(tiles, titles, name=name, bar=self._bar(), columns=columns, width=width)
 
     def _with_photograph(self, tiles: np.ndarray) -> np.ndarray:
@@ -397,23 +427,27 @@ def _labels(axis: str, labels: Any) -> list[Any]:
         raise TypeError(f"axes: {axis!r} has {said(labels)}; expected its labels.") from None
 
 
-def _gaps_of(frame: np.ndarray) -> str:
-    nan, infinite = int(np.isnan(frame).sum()), int(np.isinf(frame).sum())
-    if nan + infinite == frame.size:
-        return " · no numbers"
-    said = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
-    return "".join(f" · {part}" for part in said)
-
-
-def _named(axis: str, label: Any) -> str:
+def named(axis: str, label: Any) -> str:
     """Return "channel 131" for a number, but "features.3" for a text that names itself."""
     return f"{axis} {label}" if isinstance(label, (int, np.integer)) else str(label)
 
 
-def _position(axis: str, label: Any, labels: list[Any]) -> int:
+def _positions(axis: str, wanted: Any, labels: Sequence[Any]) -> list[int]:
+    """Return the positions of the labels that were asked for, in that order."""
+    several = isinstance(wanted, (list, tuple, range, np.ndarray)) and np.ndim(wanted) == 1
+    wanted = list(wanted) if several else [wanted]
+    if not wanted:
+        raise ValueError(f"{axis}: the list of labels is empty; name at least one.")
+    places = [_positions_of(axis, label, list(labels)) for label in wanted]
+    every = [place for same in places for place in same]
+    # Labels that repeat on the axis and in the list stand for the same frames.
+    return every if len(every) == len(wanted) else list(dict.fromkeys(every))
+
+
+def _positions_of(axis: str, label: Any, labels: list[Any]) -> list[int]:
     try:
         if label in labels:
-            return labels.index(label)
+            return [place for place, other in enumerate(labels) if other is label or other == label]
     except (TypeError, ValueError, RuntimeError):
         pass  # an array or a tensor, which is equal to nothing as a whole
     numbered = labels == list(range(len(labels)))

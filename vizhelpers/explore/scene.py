@@ -3,16 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from vizhelpers.stack import ImageStack
+from vizhelpers.stack import ImageStack, named
 from vizhelpers.view.charts import Bars, Chart
 from vizhelpers.view.static import side_by_side
 from vizhelpers.view.wire import LARGEST, Payload, pack
 
 _WIDE = 7.0  # inches
+_AXES = 3  # that the view can choose on
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Scene:
 
     Attributes:
         stacks: none, one, or several, such as one for each layer with maps of its own size.
-        axes: of all frames together; those of the stack where there is only one.
+        axes: of all frames together; those of the stack where there is only one. From the third
+            on they are joined to one axis, since the view has controls for three.
         charts: for all frames one row of charts, or a row for each frame; none where empty.
         photograph: show the stacks' photograph beside a map that is not laid on it.
         name: what is shown; the stack's own name where there is only one.
@@ -37,6 +40,7 @@ class Scene:
         """Take over what a single stack says itself, and check that the axes fit."""
         if len(self.stacks) == 1 and not self.axes:
             object.__setattr__(self, "axes", self.stacks[0].axes)
+        object.__setattr__(self, "axes", _joined(self.axes))
         if len(self.stacks) == 1 and not self.name:
             object.__setattr__(self, "name", self.stacks[0].name)
         count = sum(map(len, self.stacks))
@@ -83,11 +87,7 @@ class Scene:
         """Return one frame as a stack that keeps its place on the colour scale."""
         for stack in self.stacks:
             if frame < len(stack):
-                labels, rest = {}, frame
-                for axis, values in reversed(list(stack.axes.items())):
-                    rest, position = divmod(rest, len(values))
-                    labels[axis] = values[position]
-                return stack.select(**labels)
+                return stack.only(frame)
             frame -= len(stack)
         raise IndexError(frame)
 
@@ -136,6 +136,17 @@ class Scene:
         packed["charts"] = [[chart.wire() for chart in row] for row in self.charts]
         packed["photograph"] = self.photograph
         return packed
+
+
+def _joined(axes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+    """Return at most three axes: the last one has a label for each combination of the others'."""
+    names = list(axes)
+    if len(names) <= _AXES:
+        return axes
+    kept, others = names[: _AXES - 1], names[_AXES - 1 :]
+    labels = [[named(axis, label) for label in axes[axis]] for axis in others]
+    joint = [" · ".join(row) for row in product(*labels)]
+    return {**{axis: axes[axis] for axis in kept}, " · ".join(others): joint}
 
 
 def _is_table(chart: Chart) -> bool:

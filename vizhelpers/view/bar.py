@@ -1,5 +1,6 @@
 """The colour bar beside a montage."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vizhelpers.view.colour import COLOUR_MAPS
-from vizhelpers.view.letters import FONT, LINE
+from vizhelpers.view.letters import FONT, LINE, usual_width
 
 _LEFT = 0.12  # inches from the tiles to the bar
 _WIDTH = 0.12
 _NUMBERS = 0.46  # inches for ticks and their numbers
 _ABOVE = 0.1  # inches from the title to the bar, and from its label to the lower edge
+_LONGEST = 100  # letters of a label's line
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Bar:
     """What the colour bar says: the scale's name, the values at its ends, and a label.
 
     Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
-    to "highest", and the numbers stand in the tiles' titles.
+    to "highest", and the numbers stand in the tiles' titles. Ends that are NaN or infinite are
+    written beside a bar without numbers.
     """
 
     scale: str
@@ -46,7 +49,14 @@ class Bar:
         Not measured: fonts are drawn a pixel wider or narrower by other versions of matplotlib,
         and a figure's size has to be the same everywhere.
         """
-        return max(map(len, self.label.split("\n"))) * 0.58 * FONT / 72
+        return max(map(usual_width, self.text.split("\n"))) * FONT / 72
+
+    @property
+    def text(self) -> str:
+        """The label, with lines of a length that a figure can hold."""
+        lines = self.label.split("\n")
+        short = [f"{line[: _LONGEST - 1]}…" if len(line) > _LONGEST else line for line in lines]
+        return "\n".join(short)
 
 
 def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> None:
@@ -64,17 +74,21 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
     bottom = height - top - _ABOVE - long
     box = (left + _LEFT) / width, bottom / height, _WIDTH / width, long / height
     low, high = (0.0, 1.0) if bar.low is None or bar.high is None else (bar.low, bar.high)
-    flat = high <= low
+    unknown = not (math.isfinite(low) and math.isfinite(high))
+    flat = unknown or high <= low
     axes = figure.add_axes(box)
-    colour_bar(axes, COLOUR_MAPS[bar.scale], low, low + 1 if flat else high)
+    start = 0.0 if unknown else low
+    colour_bar(axes, COLOUR_MAPS[bar.scale], start, start + 1 if flat else high)
     axes.tick_params(labelsize=FONT - 1)
     # A label that is longer than the bar hangs down from its upper end.
     where: Literal["center", "top"] = "center" if bar.length <= long else "top"
-    axes.set_ylabel(bar.label, fontsize=FONT, loc=where)
+    axes.set_ylabel(bar.text, fontsize=FONT, loc=where)
     if bar.low is None:
         ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
         names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
         axes.set_yticks(list(ends), labels=list(names))
+    elif unknown:
+        axes.set_yticks([0.0, 1.0], labels=[f"{low:g}", f"{high:g}"])
     elif flat:
         axes.set_yticks([low], labels=[f"{low:g} everywhere"])
     else:

@@ -4,17 +4,33 @@ import io
 import math
 from typing import Any
 
+import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from PIL import Image
+
+from vizhelpers.view.style import default_style
 
 DPI = 100
 # Of zlib: runs alone, no search for repetitions. As RGB this is about as small as matplotlib's own
 # RGBA at level 6, and takes a third of the time.
 COMPRESSION = {"compress_level": 1, "compress_type": 3}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that is drawn and saved with matplotlib's defaults, whatever the reader's style."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw the figure; ticks that are made only now look like the others."""
+        with default_style():
+            super().draw(renderer)
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Save the figure, as matplotlib does, on its own background and at its own size."""
+        with default_style():
+            super().savefig(*args, **kwargs)
 
 
 class Canvas(FigureCanvasAgg):
@@ -27,7 +43,8 @@ class Canvas(FigureCanvasAgg):
     def print_figure(self, *args: Any, bbox_inches: Any = None, **kwargs: Any) -> Any:
         """Write a file, as matplotlib does; "tight" is what these figures are."""
         tight = isinstance(bbox_inches, str)
-        return super().print_figure(*args, bbox_inches=None if tight else bbox_inches, **kwargs)
+        with default_style():
+            return super().print_figure(*args, bbox_inches=None if tight else bbox_inches, **kwargs)
 
     def print_png(
         self,
@@ -63,9 +80,10 @@ def new_figure(width: float, height: float) -> Figure:
     Its size is a whole number of pixels, so that its text form is the same everywhere.
     """
     size = math.ceil(width * DPI - 1e-6) / DPI, math.ceil(height * DPI - 1e-6) / DPI
-    figure = plt.figure(figsize=size, dpi=DPI)
+    figure = plt.figure(figsize=size, dpi=DPI, FigureClass=Figure)
     plt.close(figure)
     Canvas(figure)
+    assert isinstance(figure, Figure)
     return figure
 
 

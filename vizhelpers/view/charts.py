@@ -1,16 +1,20 @@
 """Small charts that stand beside a picture: each is drawn by matplotlib here, or by ``view.js``."""
 
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from vizhelpers.view.canvas import new_figure
-from vizhelpers.view.tree import tree_figure
+from vizhelpers.view.canvas import Figure, new_figure
+from vizhelpers.view.colour import gaps_in_words
+from vizhelpers.view.style import default_style
+from vizhelpers.view.tree import MOST_ROWS, tree_figure
 
 _BLUE, _ORANGE = "#31688e", "#d55e00"
+_MOST_BARS = 60  # of a figure 18 inches high
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,21 @@ class Bars:
     marked: int = -1
 
     def draw(self, width: float = 4.0) -> Figure:
-        """Draw the bars; ``width`` is the figure's in inches, a table takes twice as much."""
+        """Draw the bars; ``width`` is the figure's in inches, a table takes twice as much.
+
+        Rows that do not fit on a figure 18 inches high are counted in its last row.
+        """
         if any(len(cells) > 1 for cells in self.cells):
+            bars = self._shortened(MOST_ROWS)._finite()
             return tree_figure(
-                self.cells, self.lengths, self.texts, title=self.title, width=2 * width
+                bars.cells, bars.lengths, bars.texts, title=self.title, width=2 * width
             )
-        return _bar_figure(self, width)
+        return _bar_figure(self._shortened(_MOST_BARS)._finite(), width)
 
     def wire(self) -> dict[str, Any]:
         """Return what ``view.js`` draws."""
-        rows = zip(self.cells, self.lengths, self.texts, strict=True)
+        bars = self._finite()
+        rows = zip(bars.cells, bars.lengths, bars.texts, strict=True)
         return {
             "kind": "bars",
             "title": self.title,
@@ -52,10 +61,35 @@ class Bars:
             "marked": self.marked,
         }
 
+    def _finite(self) -> "Bars":
+        """Return bars of which those that are no number have no length, and say what they are."""
+        rows = list(zip(self.lengths, self.texts, strict=True))
+        return replace(
+            self,
+            lengths=[length if math.isfinite(length) else 0.0 for length, _ in rows],
+            texts=[text if math.isfinite(x) else _with_gap(text, x) for x, text in rows],
+        )
+
+    def _shortened(self, most: int) -> "Bars":
+        """Return at most so many rows, the marked one among them; the last counts the others."""
+        if len(self.cells) <= most:
+            return self
+        kept = list(range(most - 1))
+        if self.marked >= len(kept):
+            kept[-1] = self.marked
+        rest = f"… {len(self.cells) - len(kept):,} more rows"
+        return replace(
+            self,
+            cells=[*(self.cells[i] for i in kept), (rest, *[""] * (len(self.cells[0]) - 1))],
+            lengths=[*(self.lengths[i] for i in kept), 0.0],
+            texts=[*(self.texts[i] for i in kept), ""],
+            marked=kept.index(self.marked) if self.marked >= 0 else -1,
+        )
+
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve over 0, 1, 2, …, with a point marked on it."""
+    """One curve over 0, 1, 2, …, with a marked point, and a gap where a value is no number."""
 
     title: str
     values: Sequence[float] | np.ndarray
@@ -63,13 +97,16 @@ class Curve:
     xlabel: str
     ylabel: str
 
+    @default_style()
     def draw(self, width: float = 4.0) -> Figure:
         """Draw the curve; ``width`` is the figure's, in inches."""
+        values = np.asarray(self.values, dtype=np.float64)
+        values = np.where(np.isfinite(values), values, np.nan)
         figure = new_figure(width, 2.8)
         axes = figure.add_axes((0.17, 0.17, 0.78, 0.68))
-        axes.plot(range(len(self.values)), self.values, color=_BLUE)
-        axes.plot([self.marked], [self.values[self.marked]], "o", color=_ORANGE)
-        axes.set_title(self.title, fontsize=10, loc="left")
+        axes.plot(range(len(values)), values, color=_BLUE)
+        axes.plot([self.marked], [values[self.marked]], "o", color=_ORANGE)
+        axes.set_title(self._title(), fontsize=10, loc="left")
         axes.set_xlabel(self.xlabel, fontsize=8)
         axes.set_ylabel(self.ylabel, fontsize=8)
         axes.tick_params(labelsize=8)
@@ -77,20 +114,38 @@ class Curve:
         return figure
 
     def wire(self) -> dict[str, Any]:
-        """Return what ``view.js`` draws."""
+        """Return what ``view.js`` draws: JSON has no NaN, so ``gaps`` lists where a value is none.
+
+        The lowest value stands in its place.
+        """
+        values = [float(value) for value in self.values]
+        gaps = [i for i, value in enumerate(values) if not math.isfinite(value)]
+        lowest = min((value for value in values if math.isfinite(value)), default=0.0)
         return {
             "kind": "curve",
-            "title": self.title,
-            "values": [float(value) for value in self.values],
+            "title": self._title(),
+            "values": [value if math.isfinite(value) else lowest for value in values],
             "marked": self.marked,
             "xlabel": self.xlabel,
             "ylabel": self.ylabel,
+            **({"gaps": gaps} if gaps else {}),
         }
+
+    def _title(self) -> str:
+        """Return the title; it says how many values are no numbers."""
+        return self.title + gaps_in_words(np.asarray(self.values, dtype=np.float64))
 
 
 Chart = Bars | Curve
 
 
+def _with_gap(text: str, length: float) -> str:
+    """Return a text that says what the length is; most do, as "nan" in their own number."""
+    what = "NaN" if math.isnan(length) else "infinite"
+    return text if re.search(r"\b(nan|inf)\b", text) else f"{text} ({what})".lstrip()
+
+
+@default_style()
 def _bar_figure(bars: Bars, width: float) -> Figure:
     labels, count = [cells[0] for cells in bars.cells], len(bars.cells)
     height = 0.28 * count + 0.6
@@ -101,7 +156,7 @@ def _bar_figure(bars: Bars, width: float) -> Figure:
     shown = [f"▸ {label}" if row == bars.marked else label for row, label in enumerate(labels)]
     axes.set_yticks(range(count), labels=shown, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(*bars.lengths, 1e-9))
+    axes.set_xlim(0, max([*bars.lengths, 1e-9]))
     axes.set_xticks([])
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)

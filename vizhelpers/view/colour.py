@@ -52,6 +52,15 @@ def colourise(
     return colours
 
 
+def gaps_in_words(numbers: np.ndarray) -> str:
+    """Return what a title says of numbers that are NaN or infinite; "" where none is."""
+    nan, infinite = int(np.isnan(numbers).sum()), int(np.isinf(numbers).sum())
+    if numbers.size and nan + infinite == numbers.size:
+        return " · no numbers"
+    said = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
+    return "".join(f" · {part}" for part in said)
+
+
 def stretch(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretch a map bilinearly; a place that touches something that is no number is NaN.
 

@@ -1,9 +1,11 @@
 """Letters in figures: how wide they are, where a line breaks, and their outlines."""
 
+from collections.abc import Iterable
 from functools import lru_cache
+from unicodedata import east_asian_width
 
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
@@ -34,6 +36,11 @@ def wrap(text: str, room: float, size: float) -> list[str]:
     return lines
 
 
+def usual_width(text: str) -> float:
+    """Return about how wide a line of text is, in multiples of its font size."""
+    return sum(1.0 if east_asian_width(letter) in "WF" else 0.58 for letter in text)
+
+
 def fits(text: str, room: float, size: float) -> bool:
     """Whether a line of text, as Agg draws it, takes at most ``room`` inches."""
     # Measuring takes a millisecond; no letter is wider than high, so most need none.
@@ -44,7 +51,18 @@ def fits(text: str, room: float, size: float) -> bool:
     return width / DPI <= room
 
 
+def outlines(texts: Iterable[str]) -> list[Path]:
+    """Return each line of text as outlines, in points, in the font that is set now."""
+    font = FontProperties()
+    # Which files a family's name stands for follows rcParams and the fonts that were added.
+    files = tuple(findfont(FontProperties(family=[family])) for family in font.get_family())
+    return [_outline(text, font, files) for text in texts]
+
+
 @lru_cache(maxsize=4096)
-def outline(text: str, font: FontProperties) -> Path:
-    """Return a line of text as outlines in points: channels have the same numbers in every grid."""
+def _outline(text: str, font: FontProperties, files: tuple[str, ...]) -> Path:
+    """Return a line of text as outlines: kept, since every grid of channels has the same numbers.
+
+    ``files`` are part of the cache's key alone; matplotlib finds them by ``font``.
+    """
     return TextPath((0, 0), text, size=FONT, prop=font)

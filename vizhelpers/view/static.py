@@ -1,26 +1,46 @@
 """Static pictures: many tiles as one montage, with titles and a colour bar."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from vizhelpers.view.bar import Bar, draw_bar
-from vizhelpers.view.canvas import DPI, Canvas, new_figure
-from vizhelpers.view.letters import FONT, HEAD, HEAD_LINE, LINE, fits, outline, wrap
+from vizhelpers.view.canvas import DPI, Canvas, Figure, new_figure
+from vizhelpers.view.letters import FONT, HEAD, HEAD_LINE, LINE, fits, outlines, wrap
+from vizhelpers.view.style import default_style
 
 _DESCENT = 0.32 * FONT / 72  # inches from a tile up to the letters' base line
 _GAP = 0.05  # inches between tiles
 _EDGE = 0.06  # inches around all
+_LONG, _SHORT = 6.8, 3.4  # inches: the greatest length of a tile's longer and shorter side
+_TALLEST = 18.0  # inches of all rows of tiles; with the title a figure stays below 20
+_LEAST = 0.5  # inches of a tile's shorter side; smaller ones would only make room for more rows
+_NARROWEST = 0.02  # inches of a tile, however many columns are asked for
+_SLIM = 8  # a tile is drawn at most so many times as long as wide
+_HEAD_LINES = 8
+_LEGIBLE = 3.0  # inches for a title that says what was left out
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of tiles that fit on a figure: a tile's width in inches, and the titles in lines."""
+
+    count: int
+    tile_width: float
+    lines: list[str]
+
+    @property
+    def title_room(self) -> float:
+        """Inches above each tile for the longest title."""
+        return LINE * max((text.count("\n") + 1 for text in self.lines if text), default=0)
 
 
 @dataclass(frozen=True)
@@ -33,21 +53,26 @@ class _Grid:
     per_inch: float
 
 
+@default_style()
 def montage(
     tiles: np.ndarray,
     titles: Sequence[str],
     *,
-    name: str = "",
+    name: str | Callable[[int], str] = "",
     bar: Bar | None = None,
     columns: int | None = None,
     width: float = 8.0,
 ) -> Figure:
-    """Draw tiles in rows on one pair of axes, however many there are.
+    """Draw tiles in rows on one pair of axes, at most about 20 inches high.
+
+    Tiles shrink where their rows would be higher; where they would become too small, the last rows
+    are left out. Tiles that are more than eight times as long as wide are drawn with pixels that
+    are not square, and the title says so.
 
     Args:
         tiles: RGB pictures (N, H, W, 3) uint8.
         titles: one short text for each; left out where tiles are too small to carry them.
-        name: the figure's title.
+        name: the figure's title, or a function that returns it for the number of tiles shown.
         bar: the colour bar, or None for pictures whose colours are their own.
         columns: tiles in a row; None chooses.
         width: of the figure in inches; a few small tiles may take less.
@@ -55,26 +80,88 @@ def montage(
     Returns:
         A matplotlib ``Figure``.
     """
-    columns = min(columns or _good_columns(len(tiles)), len(tiles))
-    rows = math.ceil(len(tiles) / columns)
+    count = len(tiles)
+    tiles, remark = _thickened(tiles)
     bar_room = bar.room if bar else 0.0
-    tile_width = min((width - bar_room - 2 * _EDGE) / columns, _widest(*tiles.shape[1:3]))
-    lines = _wrapped(titles, _pitch(tiles.shape[2], tile_width))
-    title_room = LINE * max((text.count("\n") + 1 for text in lines if text), default=0)
-    canvas, grid = _canvas(tiles, columns, rows, tile_width, title_room)
+    room = max(width - bar_room - 2 * _EDGE, _LEAST)
+    wanted = columns or _good_columns(count, tiles.shape[1] / tiles.shape[2])
+    columns = min(wanted, count, int(room / _NARROWEST))
+    rows = _rows(titles, tiles.shape[1:3], columns, room)
+    tiles = tiles[: rows.count * columns]
+    canvas, grid = _canvas(tiles, columns, rows)
 
     area = canvas.shape[1] / grid.per_inch, canvas.shape[0] / grid.per_inch
-    head_lines = wrap(name, area[0] + bar_room, HEAD) if name else []
-    head = _EDGE + (HEAD_LINE * len(head_lines) + 0.08 if name else 0.0)
+    across = max(area[0] + bar_room, _LEGIBLE if remark or len(tiles) < count else 0.0)
+    title = name if isinstance(name, str) else name(len(tiles))
+    head_lines = [line for text in (title, remark) if text for line in _head_lines(text, across)]
+    head = _EDGE + (HEAD_LINE * len(head_lines) + 0.08 if head_lines else 0.0)
     needed = head + max(area[1], bar.height if bar else 0.0) + _EDGE
-    figure = new_figure(_EDGE + area[0] + bar_room + _EDGE, needed)
-    _lay_out(figure, canvas, lines, columns, grid, head)
+    figure = new_figure(_EDGE + across + _EDGE, needed)
+    _lay_out(figure, canvas, rows.lines, columns, grid, head)
     size = figure.get_size_inches()
     corner = _EDGE / size[0], 1 - _EDGE / size[1]
     figure.text(*corner, "\n".join(head_lines), ha="left", va="top", fontsize=HEAD)
     if bar:
         draw_bar(figure, bar, _EDGE + area[0], head, area[1])
     return figure
+
+
+def _thickened(tiles: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return tiles at most eight times as long as wide, and what was done to them, in words.
+
+    Of a longer tile, such as the matrix of a 1x1 convolution with one input channel, every n-th
+    row is kept where a figure has no pixel for each, and its columns are repeated.
+    """
+    long, short = max(tiles.shape[1:3]), min(tiles.shape[1:3])
+    if long <= _SLIM * short:
+        return tiles, ""
+    tall = tiles.shape[1] == long
+    every = max(1, min(math.ceil(long / (_LONG * DPI)), long // (_SLIM * short)))
+    tiles = tiles[:, ::every] if tall else tiles[:, :, ::every]
+    times = math.ceil(long / every / (_SLIM * short))
+    tiles = tiles.repeat(times, axis=2 if tall else 1)
+    side, shape = ("rows", "wide as high") if tall else ("columns", "high as wide")
+    remarks = [
+        f"1 of every {every} {side} is shown" if every > 1 else "",
+        f"pixels are drawn {times} times as {shape}" if times > 1 else "",
+    ]
+    return tiles, "; ".join(filter(None, remarks))
+
+
+def _rows(titles: Sequence[str], shape: Sequence[int], columns: int, room: float) -> _Rows:
+    """Return as many rows as fit on a figure, with tiles as wide as that allows.
+
+    Args:
+        titles: of all tiles.
+        shape: (height, width) of a tile in pixels.
+        columns: tiles in a row.
+        room: for a row, in inches.
+    """
+    height, width = shape
+    wide = min(room / columns, _widest(height, width))
+    least = min(wide, _LEAST * max(1.0, width / height))
+
+    def high(tile_width: float) -> float:
+        factor, gap, per_inch = _magnification(width, tile_width)
+        return (height * factor + gap) / per_inch
+
+    def laid_out(count: int, tile_width: float) -> _Rows:
+        return _Rows(count, tile_width, _wrapped(titles[: count * columns], width, tile_width))
+
+    # Titles take time to measure: only those that may be shown are.
+    most = max(1, int(_TALLEST / high(least)))
+    rows = laid_out(min(most, math.ceil(len(titles) / columns)), wide)
+    if rows.count * (high(wide) + rows.title_room) <= _TALLEST:
+        return rows
+    smaller = laid_out(rows.count, least)
+    count = min(rows.count, max(1, int(_TALLEST / (high(least) + smaller.title_room))))
+    free = _TALLEST / count - smaller.title_room - _GAP
+    return laid_out(count, min(wide, max(least, free * width / height)))
+
+
+def _head_lines(text: str, room: float) -> list[str]:
+    lines = wrap(text, room, HEAD)
+    return lines if len(lines) <= _HEAD_LINES else [*lines[: _HEAD_LINES - 1], "…"]
 
 
 def _lay_out(
@@ -92,39 +179,39 @@ def _lay_out(
         axes.add_collection(Titles(axes, lines, columns, grid), autolim=False)
 
 
-def _good_columns(count: int) -> int:
-    return count if count <= 4 else math.ceil(math.sqrt(count * 1.5))
+def _good_columns(count: int, slim: float) -> int:
+    """Return how many tiles stand in a row; tall ones, ``slim`` times as high as wide, are more."""
+    return count if count <= 4 else math.ceil(math.sqrt(count * 1.5 * max(1.0, slim / 2)))
 
 
 def _widest(height: int, width: int) -> float:
     """Return how wide a single tile may become, in inches: a flat one may take more room."""
-    return 3.4 * max(1.0, min(width / height, 2.0))
+    return min(_SHORT * max(1.0, width / height), _LONG * min(1.0, width / height))
 
 
-def _wrapped(titles: Sequence[str], tile_width: float) -> list[str]:
-    if not any(titles) or not fits("0000", tile_width, FONT):
+def _wrapped(titles: Sequence[str], width: int, tile_width: float) -> list[str]:
+    """Return each title in lines that fit above a tile ``width`` pixels wide."""
+    pitch = _pitch(width, tile_width)
+    if not any(titles) or not fits("0000", pitch, FONT):
         return [""] * len(titles)
-    room = tile_width - _GAP
-    return ["\n".join(wrap(title, room, FONT)[:4]) if title else "" for title in titles]
+    return ["\n".join(wrap(title, pitch - _GAP, FONT)[:4]) if title else "" for title in titles]
 
 
-def _canvas(
-    tiles: np.ndarray, columns: int, rows: int, tile_width: float, title_room: float
-) -> tuple[np.ndarray, _Grid]:
+def _canvas(tiles: np.ndarray, columns: int, rows: _Rows) -> tuple[np.ndarray, _Grid]:
     """Copy all tiles (N, H, W, 3) into one white picture, RGBA.
 
     Small tiles grow by a whole factor, so that a pixel of a map stays a square.
     """
     count, height, width = tiles.shape[:3]
-    factor, gap, per_inch = _magnification(width, tile_width)
-    room = round(title_room * per_inch)
+    factor, gap, per_inch = _magnification(width, rows.tile_width)
+    room = round(rows.title_room * per_inch)
     step_y, step_x = height * factor + gap + room, width * factor + gap
     # One cell for each tile, its title above it; then the cells are set side by side.
-    cells = np.full((rows * columns, step_y, step_x, 4), 255, dtype=np.uint8)
+    cells = np.full((rows.count * columns, step_y, step_x, 4), 255, dtype=np.uint8)
     large = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     cells[:count, room : room + height * factor, : width * factor, :3] = large
-    side_by_side = cells.reshape(rows, columns, step_y, step_x, 4).swapaxes(1, 2)
-    canvas = side_by_side.reshape(rows * step_y, columns * step_x, 4)
+    side_by_side = cells.reshape(rows.count, columns, step_y, step_x, 4).swapaxes(1, 2)
+    canvas = side_by_side.reshape(rows.count * step_y, columns * step_x, 4)
     return canvas[:-gap, :-gap], _Grid(step_x, step_y, room, per_inch)
 
 
@@ -191,9 +278,8 @@ class Titles(PathCollection):
             for i, text in enumerate(texts)
             for line, above in _lines_above(text, grid.per_inch)
         ]
-        font = FontProperties()
         super().__init__(
-            [outline(line, font) for line, _, _ in lines],
+            outlines(line for line, _, _ in lines),
             offsets=[place for _, *place in lines],
             offset_transform=axes.transData,
             facecolors="black",
@@ -208,6 +294,7 @@ def _lines_above(text: str, per_inch: float) -> list[tuple[str, float]]:
     return [(line, (n * LINE + _DESCENT) * per_inch) for n, line in enumerate(reversed(lines))]
 
 
+@default_style()
 def side_by_side(*figures: Figure, below: bool = False) -> Figure:
     """Return one figure that shows several on white: left to right, or one below the other."""
     pictures = [Canvas(figure).pixels() for figure in figures]

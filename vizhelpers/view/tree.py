@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from vizhelpers.view.canvas import new_figure
+from vizhelpers.view.canvas import Figure, new_figure
+from vizhelpers.view.style import default_style
 
+MOST_ROWS = 90  # of a figure 18 inches high
 _ROW = 0.19  # inches
 _FONT = 8
 # Where the columns stand, in shares of the figure's width: names begin at 0.
 _KINDS, _BARS, _SPAN = 0.22, 0.52, 0.27
 
 
+@default_style()
 def tree_figure(
     cells: Sequence[Sequence[str]],
     lengths: Sequence[float],
