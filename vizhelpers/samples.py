@@ -1,17 +1,21 @@
 """Photographs made ready for a model."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from vizhelpers.errors import said
 from vizhelpers.images import load_image
-from vizhelpers.inputs import bare
+from vizhelpers.inputs import bare, dtype_of
 from vizhelpers.models import Transform, card
+from vizhelpers.normalisation import Colours, chain, per_channel, probe_colours, read_colours
+from vizhelpers.seeding import random_states, replayed
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -35,17 +39,19 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
     Args:
         model: from ``load_model``, or any module.
         image: anything that ``load_image`` takes.
-        transform: PIL image -> tensor (3, H, W); for a module of the user's own, or instead of
-            the weights' own transforms; a model of timm knows its own. Its normalisation is found
-            by its ``mean`` and ``std`` (also inside a ``Compose``) and undone for ``view``;
-            without any, values 0..1 are shown as they are.
+        transform: PIL image -> tensor (3, H, W) or (1, H, W); for a module of the user's own, or
+            instead of the weights' own transforms; a model of timm knows its own. For ``view``
+            its normalisation is read from the steps of torchvision and timm, or else found by
+            calling it on pictures of one colour, and undone. Where that fails, ``view`` is the
+            photograph's own crop, and a warning says so.
 
     Returns:
         A ``Sample``: ``x`` (1, 3, H, W) as the model wants it, and ``view``.
 
     Raises:
         ImageError: the picture cannot be read.
-        ValueError: a model without a card and no ``transform``, or one that returns no (3, H, W).
+        ValueError: a model without a card and no ``transform``, or ``transform`` returned
+            something else than a tensor (3, H, W) or (1, H, W) of finite numbers.
 
     Example:
         >>> import vizhelpers as viz
@@ -56,17 +62,70 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
     if transform is not None and not callable(transform):
         raise TypeError(f"transform={said(transform)}: expected a function, PIL image to tensor.")
     transform = _own_transform(model) if transform is None else transform
-    tensor = transform(load_image(image))
-    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
-        got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ValueError(f"transform must return a tensor (3, H, W), this one returned {got}.")
-    if not torch.isfinite(tensor).all():
-        raise ValueError("transform returned NaN or infinite values; is a std of it 0?")
+    picture, states = load_image(image), random_states()
+    with torch.device("cpu"):  # under another default device some of torchvision's steps fail
+        tensor = _checked(transform(picture.copy()))
+        view = _view(tensor, transform, picture, states)
     weight = next(inside.parameters(), None)
     x = tensor.float().unsqueeze(0)
-    if weight is not None and weight.is_floating_point():
-        x = x.to(dtype=weight.dtype, device=None if weight.is_meta else weight.device)
-    return Sample(x, _view(tensor.float(), transform))
+    if weight is not None:
+        x = x.to(dtype=dtype_of(inside), device=None if weight.is_meta else weight.device)
+    return Sample(x, view)
+
+
+def _checked(tensor: Any) -> Tensor:
+    """Return a transform's result, (3, H, W) or (1, H, W), as a plain tensor."""
+    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise ValueError(f"transform must return a tensor (3, H, W), {_returned(tensor)}")
+    if tensor.is_meta or not tensor.numel():
+        raise ValueError(f"transform returned no values: {said(tensor)} on {tensor.device}.")
+    if not torch.isfinite(tensor).all():
+        raise ValueError("transform returned NaN or infinite values; is a std of it 0?")
+    return tensor.detach().as_subclass(Tensor)  # v2 returns a tensor of a class of its own
+
+
+def _returned(result: Any) -> str:
+    """Say what a transform returned instead of a tensor (3, H, W), and what to change."""
+    if isinstance(result, Tensor) and result.ndim == 3 and result.shape[2] in (1, 3):
+        way_on = "tensor.permute(2, 0, 1) moves the channels to the front."
+    elif isinstance(result, Tensor) and result.ndim == 4:
+        way_on = "It is a batch: transform=lambda image: yours(image)[0] takes its first picture."
+    elif isinstance(result, Tensor) and result.ndim == 2:
+        way_on = "tensor.unsqueeze(0) adds the axis of its channel."
+    elif isinstance(result, Tensor):
+        way_on = "A photograph has 3 channels, a grey one 1."
+    elif isinstance(result, Image.Image):
+        way_on = "transforms.ToTensor() as its last step makes the tensor."
+    elif isinstance(result, np.ndarray):
+        way_on = (
+            "torch.from_numpy(array).permute(2, 0, 1) makes a tensor of an array (H, W, 3), "
+            "without permute of an array (3, H, W)."
+        )
+    elif isinstance(result, Mapping):
+        key = "pixel_values" if "pixel_values" in result or not result else next(iter(result))
+        way_on = f"transform=lambda image: yours(image)[{key!r}] takes one entry of it."
+        if key == "pixel_values":  # an image processor of Hugging Face
+            way_on = (
+                "transform=lambda image: yours(image, return_tensors='pt')['pixel_values'][0] "
+                "takes the picture out of it."
+            )
+    elif isinstance(result, (tuple, list)) and result:
+        way_on = "transform=lambda image: yours(image)[0] takes its first entry."
+    else:
+        way_on = "It takes a PIL image and returns a tensor; is its return missing?"
+    return f"this one returned {_kind(result)}. {way_on}"
+
+
+def _kind(result: Any) -> str:
+    if isinstance(result, (Tensor, np.ndarray)):
+        return f"{'a tensor' if isinstance(result, Tensor) else 'an array'} {tuple(result.shape)}"
+    if isinstance(result, Image.Image):
+        return "a PIL image"
+    if isinstance(result, Mapping):
+        return f"a {type(result).__name__} with the keys {said(list(result))}"
+    if isinstance(result, (tuple, list)):
+        return f"a {type(result).__name__} of {len(result)}"
+    return "None" if result is None else f"a {type(result).__name__}"
 
 
 def _own_transform(model: nn.Module) -> Transform:
@@ -87,27 +146,60 @@ def _own_transform(model: nn.Module) -> Transform:
 
 
 def normalise_for(model: nn.Module, rgb: Tensor) -> Tensor:
-    """Return pictures (N, 3, H, W), values 0 to 1, normalised as a model wants them.
+    """Return pictures (N, C, H, W), values 0 to 1, normalised as a model expects them.
 
-    A model that says nothing of its preprocessing gets ImageNet's mean and spread.
+    A model whose preprocessing is unknown gets ImageNet's mean and standard deviation. Pictures
+    with another number of channels than 3, such as grey ones, get the mean of the three channels'
+    values.
     """
+    return model_colours(model).apply(rgb)
+
+
+def model_colours(model: nn.Module) -> Colours:
+    """Return what a model's own transform does to colours: ImageNet's values where unknown.
+
+    A loop calls this once; ``Colours.apply`` then normalises each step's pictures.
+    """
+    imagenet = per_channel(IMAGENET_MEAN, IMAGENET_STD)
     try:
-        mean, std = _normalisation(_own_transform(model))
+        transform = _own_transform(model)
     except ValueError:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    shift, scale = (rgb.new_tensor(list(values)).view(1, -1, 1, 1) for values in (mean, std))
-    return (rgb - shift) / scale
+        return imagenet
+    with torch.device("cpu"):
+        found = read_colours(transform) or probe_colours(transform, (224, 224), random_states())
+    return found or imagenet
 
 
-def _view(tensor: Tensor, transform: Transform) -> np.ndarray:
-    mean, std = _normalisation(transform)
-    rgb = tensor.cpu() * torch.as_tensor(std).view(-1, 1, 1) + torch.as_tensor(mean).view(-1, 1, 1)
-    rgb = rgb.expand(3, -1, -1).clamp(0, 1).mul(255).round()
-    return np.ascontiguousarray(rgb.to(torch.uint8).permute(1, 2, 0).numpy())
+def _view(x: Tensor, transform: Transform, picture: Image.Image, states: Any) -> np.ndarray:
+    """Return the crop that ``x`` (C, H, W) shows, (H, W, 3) uint8, in the photograph's colours."""
+    x = x.cpu().double()
+    colours = read_colours(transform)
+    rgb = colours.undo(x) if colours else None
+    if rgb is None:
+        colours = probe_colours(transform, picture.size, states)
+        rgb = colours.undo(x) if colours and colours.shift.shape == x.shape else None
+    if rgb is None:
+        return _untouched(transform, picture, (x.shape[2], x.shape[1]), states)
+    return np.ascontiguousarray(rgb.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
-def _normalisation(transform: Any) -> tuple[Sequence[float], Sequence[float]]:
-    for step in (transform, *getattr(transform, "transforms", ())):
-        if hasattr(step, "mean") and hasattr(step, "std"):
-            return step.mean, step.std
-    return [0.0], [1.0]
+def _untouched(
+    transform: Transform, picture: Image.Image, size: tuple[int, int], states: Any
+) -> np.ndarray:
+    """Return the transform's last PIL image if it has the input's size, else a centre crop."""
+    last, origin = picture, "centre crop"
+    with replayed(states):
+        for step in chain(transform):
+            result = step(last.copy()) if len(chain(transform)) > 1 else None
+            if not isinstance(result, Image.Image):
+                break
+            last, origin = result, "crop before its colours were changed"
+    if last.size != size:
+        last, origin = ImageOps.fit(picture, size, Image.Resampling.BICUBIC), "centre crop"
+    warnings.warn(
+        "The colours that transform= returned cannot be turned back into the photograph's, so "
+        f"Sample.view is the photograph's own {origin}"
+        f"{'; the network may see another part of it' if origin == 'centre crop' else ''}.",
+        stacklevel=4,
+    )
+    return np.array(last.convert("RGB"))

@@ -1,9 +1,13 @@
-"""Draw random numbers on the CPU without leaving a trace in the caller's random state."""
+"""Random numbers that leave the caller's random states as they were."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -25,3 +29,25 @@ def drawn_on_cpu(seed: int | None = None) -> Iterator[None]:
             yield
     finally:
         torch.default_generator.set_state(state)
+
+
+def random_states() -> tuple[Any, Any, Tensor]:
+    """Return the random states of Python, NumPy's global generator and torch on the CPU."""
+    return random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+
+
+@contextmanager
+def replayed(states: tuple[Any, Any, Tensor]) -> Iterator[None]:
+    """Draw again from earlier ``random_states``, and restore the present ones on exit."""
+    present = random_states()
+    try:
+        _restore(states)
+        yield
+    finally:
+        _restore(present)
+
+
+def _restore(states: tuple[Any, Any, Tensor]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.default_generator.set_state(states[2])

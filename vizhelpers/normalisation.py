@@ -1,0 +1,162 @@
+"""What a transform does to colours, as x = matrix @ rgb + shift, and how to undo it."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vizhelpers.seeding import replayed
+
+_PROBES = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))  # black first
+_CHECK = (204, 128, 51)  # confirms or refutes what the four others say
+_CLOSE = 0.02  # of the range from black to white: five of 255 levels
+_FEW = 0.02  # of all places: resizing a tensor overshoots at edges
+# Steps of torchvision and timm whose effect on colours their attributes do not say.
+_OPAQUE = ("Lambda", "LinearTransformation", "RandomChannelPermutation", "ToPILImage")
+_TO_UNIT_RANGE = ("ToTensor", "MaybeToTensor")
+
+
+@dataclass(frozen=True)
+class Colours:
+    """An affine map of each pixel's colour.
+
+    Attributes:
+        matrix: (C, 3); column j is the effect of red, green or blue, values 0 to 1.
+        shift: the input of a black picture, (C, 1, 1), or (C, H, W) where places differ.
+    """
+
+    matrix: Tensor
+    shift: Tensor
+
+    def apply(self, rgb: Tensor) -> Tensor:
+        """Return pictures (N, 3, H, W), values 0 to 1, as network input (N, C, H, W).
+
+        Of pictures with another number of channels, each gets the mean of the known ones.
+        """
+        matrix = self.matrix.to(rgb)
+        shift = self.shift.to(rgb).flatten(1).median(1).values
+        if rgb.shape[1] == 3:
+            return torch.einsum("cj,njhw->nchw", matrix, rgb) + shift.view(1, -1, 1, 1)
+        std = 1 / matrix.sum(1)
+        return (rgb + (shift * std).mean()) / std.mean()
+
+    def undo(self, x: Tensor) -> Tensor | None:
+        """Return a network input (C, H, W) as a picture (3, H, W), values 0 to 1.
+
+        None where more than a few values are outside of that range: then the map is another one.
+        """
+        rest = x - self.shift
+        strengths = torch.linalg.svdvals(self.matrix)
+        if len(strengths) == 3 and strengths[2] > 0.01 * strengths[0]:
+            rgb = torch.einsum("jc,chw->jhw", torch.linalg.inv(self.matrix), rest)
+        else:  # a grey input
+            grey = rest / self.matrix.sum(1).view(-1, 1, 1)
+            rgb = grey.mean(0, keepdim=True).expand(3, -1, -1)
+        outside = ~((rgb > -_CLOSE) & (rgb < 1 + _CLOSE))
+        return None if outside.double().mean() > _FEW else rgb.clamp(0, 1)
+
+
+def per_channel(mean: Sequence[float], std: Sequence[float]) -> Colours:
+    """Return the map (rgb - mean) / std of three channels."""
+    means, scales = torch.tensor([*mean, *std], dtype=torch.double, device="cpu").chunk(2)
+    return Colours(torch.diag(1 / scales), (-means / scales).view(-1, 1, 1))
+
+
+def chain(transform: Any) -> list[Any]:
+    """Return the steps of a transform, nested containers opened; else the transform alone."""
+    if type(transform) is nn.Sequential:
+        return [step for inner in transform for step in chain(inner)]
+    if type(transform).__name__ == "Compose" and _of_a_library(transform):
+        return [step for inner in transform.transforms for step in chain(inner)]
+    return [transform]
+
+
+def _of_a_library(step: Any) -> bool:
+    return type(step).__module__.startswith(("torchvision.transforms.", "timm.data."))
+
+
+def read_colours(transform: Any) -> Colours | None:
+    """Read a map off a transform's steps; None where a step is not torchvision's or timm's own."""
+    scale = torch.full((3,), 255.0, dtype=torch.double, device="cpu")
+    shift = torch.zeros_like(scale)
+    for step in chain(transform):
+        inner = [part for outer in getattr(step, "transforms", ()) for part in chain(outer)]
+        if not _is_readable(step) or any(_changes_range(part) for part in inner):
+            return None  # a container of another kind than Compose applies its steps or not
+        if _scales(step):
+            scale = torch.ones_like(scale)
+        if hasattr(step, "mean") and hasattr(step, "std"):
+            mean, std = (
+                torch.as_tensor(value, dtype=scale.dtype, device="cpu").flatten()
+                for value in (step.mean, step.std)
+            )
+            if len(mean) not in (1, 3) or len(std) not in (1, 3):
+                return None
+            scale, shift = scale / std, (shift - mean) / std
+    return Colours(torch.diag(scale), shift.expand(3).reshape(3, 1, 1))
+
+
+def _is_readable(step: Any) -> bool:
+    dtype = getattr(step, "dtype", torch.float32)
+    floats = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    return _of_a_library(step) and floats and type(step).__name__ not in _OPAQUE
+
+
+def _changes_range(step: Any) -> bool:
+    known = _is_readable(step) and not getattr(step, "transforms", ())
+    return not known or _scales(step) or hasattr(step, "std")
+
+
+def _scales(step: Any) -> bool:
+    """Tell a step that divides 0..255 by 255; the presets of torchvision's weights do so too."""
+    name = type(step).__name__
+    preset = type(step).__module__ == "torchvision.transforms._presets"
+    scales = getattr(step, "scale", None) is True or name == "ConvertImageDtype"
+    return preset or scales or name in _TO_UNIT_RANGE
+
+
+def probe_colours(
+    transform: Callable[[Image.Image], Tensor], size: tuple[int, int], states: Any
+) -> Colours | None:
+    """Find a transform's map by its output for uniform pictures; None where it has none.
+
+    Args:
+        transform: is called five times, each time with the same random numbers.
+        size: width and height of those pictures: the photograph's, so that it is cropped alike.
+        states: ``random_states()`` from which the transform draws.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            black, *pure, check = (
+                _probed(transform, size, colour, states) for colour in (*_PROBES, _CHECK)
+            )
+        response = torch.stack(pure) - black  # (3, C, H, W)
+        differences = check - black
+    except Exception:  # the transform is anybody's code, and may refuse a uniform picture
+        return None
+    strength = response.abs().amax((0, 1))
+    places = strength > 0.1 * strength.max()  # the others are padded or erased
+    if not (response.isfinite().all() and places.any()):
+        return None
+    matrix = response[:, :, places].median(2).values.T
+    shift = torch.where(places, black, black[:, places].median(1).values.view(-1, 1, 1))
+    expected = matrix @ matrix.new_tensor(_CHECK).div(255)
+    wrong = (differences[:, places] - expected[:, None]).abs() > _CLOSE * matrix.abs().sum(1)[
+        :, None
+    ]
+    return None if wrong.any(0).double().mean() > _FEW else Colours(matrix, shift)
+
+
+def _probed(
+    transform: Callable[[Image.Image], Tensor],
+    size: tuple[int, int],
+    colour: tuple[int, int, int],
+    states: Any,
+) -> Tensor:
+    with replayed(states):
+        return transform(Image.new("RGB", size, colour)).detach().cpu().double()
