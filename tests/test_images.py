@@ -1,12 +1,15 @@
+import copy
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
 
+import malformed
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile, features
 
 import vizhelpers as viz
 
@@ -102,7 +105,14 @@ BAD = {
     "web page": (b"<!doctype html><p>404", "not an image"),
     "truncated": (PNG[: len(PNG) // 2], "truncated"),
     "bomb": (bomb(), "pixels"),
-    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 40, "Most Compatible"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 40, "Most Compatible.*pip install pillow-heif"),
+    "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 40, "a JPEG XL picture"),
+    "text": (b"Quota exceeded.", "a text file"),
+    "text of two bytes a letter": ("Quota exceeded.".encode("utf-16"), "a text file"),
+    "program": (b"\x7fELF\2\1\1" + b"\0" * 99, "a program"),
+    "NumPy file": (b"\x93NUMPY\1\0" + b"\0" * 99, "a NumPy file"),
+    "damaged PNG": (PNG[:18] + b"\xff" + PNG[19:], "a PNG picture, and damaged"),
+    "noise": (b"\x8a-\xd1\x05" * 99, "not those of any known kind of picture"),
     "one pixel wide": (PHOTO[:, :1], "nothing to see"),
     "NaN": (np.full((20, 30, 3), np.nan), "NaN"),
     "normalised": (np.full((20, 30, 3), 2.5), "0..1"),
@@ -120,6 +130,65 @@ def test_bad_images_say_what_to_do(name: str) -> None:
     source, word = BAD[name]
     with pytest.raises(viz.ImageError, match=word):
         viz.load_image(source)
+
+
+def test_no_error_text_shows_raw_bytes(tmp_path: Path) -> None:
+    groups = (malformed.flipped, malformed.rubbish, malformed.not_pictures, malformed.truncated)
+    texts = []
+    for case in (case for group in groups for case in group()):
+        try:
+            viz.load_image(case.make(tmp_path))
+        except viz.ImageError as error:
+            texts.append(str(error))
+    assert len(texts) > 250
+    raw = re.compile(r"""\bb['"]|\\x|object at 0x|[^\n -~…]""")
+    assert not [text for text in texts if raw.search(text)]
+
+
+class Opened(ImageFile.ImageFile):
+    """What an opener gives that a reader registers, as pillow-heif does; always a red picture."""
+
+    format = "STAND-IN"
+
+    def _open(self) -> None:
+        if b"damaged" in self.fp.read():
+            raise SyntaxError("damaged")
+        self._size, self._mode, self.tile = (30, 20), "RGB", []
+
+    def load(self) -> object:
+        self.im = Image.new("RGB", self.size, "red").im
+        return super().load()
+
+
+@pytest.fixture
+def opener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register an opener for HEIC and JPEG XL until the test ends."""
+    Image.init()
+    for name in ("ID", "OPEN", "EXTENSION"):
+        monkeypatch.setattr(Image, name, copy.copy(getattr(Image, name)))
+    Image.register_open("STAND-IN", Opened, lambda start: start[4:8] in (b"ftyp", b"JXL "))
+    Image.register_extensions("STAND-IN", [".heic", ".jxl"])
+
+
+@pytest.mark.parametrize("start", [b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypmif1", b"\0\0\0\x0cJXL "])
+def test_what_a_registered_opener_reads_is_read(opener: None, tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(start + b"\0" * 40)
+    for source in (path, path.read_bytes(), ({"name": "a", "content": path.read_bytes()},)):
+        image = viz.load_image(source)
+        assert image.size == (30, 20) and image.getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_a_damaged_heic_is_called_damaged_where_an_opener_is_registered(opener: None) -> None:
+    with pytest.raises(viz.ImageError, match=r"a HEIC photograph.*damaged or truncated"):
+        viz.load_image(b"\0\0\0\x18ftypheic damaged" + b"\0" * 40)
+
+
+def test_avif_is_read() -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    image = viz.load_image(encoded(Image.new("RGB", (30, 20), "red"), "AVIF", quality=95))
+    assert np.abs(np.subtract(image.getpixel((5, 5)), (255, 0, 0))).max() < 6
 
 
 def test_composite_knows_where_its_halves_are() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vizhelpers.errors import ImageError
+from vizhelpers.filetypes import kind_of, without_bytes
 
 SMALLEST_SIDE = 8  # pixels
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"heif"}
 _MOST_SCANS = 100  # encoders write about ten
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -23,17 +23,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Beginnings of what is found under a picture's name, and what to do with it.
-_NOT_PICTURES = (
-    (rb"version https://git-lfs", "the pointer of git-LFS to it; `git lfs pull` fetches the file"),
-    (rb"%PDF", "a PDF; save the page as PNG"),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing; save it as PNG"),
-    (rb"<(svg|(\?xml|!--|!DOCTYPE svg).*<svg)", "an SVG drawing; save it as PNG"),
-    (rb"<", "a web page; the download gave a page (of an error, or a login) under its name"),
-    (rb"[{\[]", "JSON text; the download gave an answer in words under its name"),
-    (rb"PK\x03\x04|\x1f\x8b", "an archive; unpack it first"),
-    (rb".{4}ftyp(isom|iso2|mp4.|avc1|qt  |M4V )", "a film; save one of its frames as PNG"),
-)
 
 
 def from_upload(value: Any) -> Image.Image:
@@ -66,7 +55,7 @@ def as_bytes(content: Any, name: str) -> bytes:
     except (TypeError, ValueError) as error:
         raise ImageError(
             f"The content of {name!r} must be the bytes of a file, got a "
-            f"{type(content).__name__}: {error}."
+            f"{type(content).__name__}: {without_bytes(error)}."
         ) from error
 
 
@@ -74,15 +63,9 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
     """Decode an image file; ``name`` is what error texts call it."""
     if not data:
         raise ImageError(f"{name!r} is empty (0 bytes). Was the download or upload cut off?")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        raise ImageError(
-            f"{name!r} is a HEIC photograph, as iPhones make them, which Pillow cannot read. "
-            "Export it as JPEG: in Photos, Share > Options > Most Compatible, or set "
-            "Settings > Camera > Formats > Most Compatible."
-        )
-    for beginning, words in _NOT_PICTURES:
-        if re.match(beginning, data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n"), re.DOTALL):
-            raise ImageError(f"{name!r} is not an image but {words}.")
+    kind = kind_of(data)
+    if kind and kind.as_picture:  # Pillow would run PostScript
+        raise ImageError(f"{name!r} is not an image but {kind.what}. {kind.as_picture}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -99,12 +82,24 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
             "opened. Scale it down first; a network sees about 224 x 224 of it."
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name!r} is not an image that Pillow knows; it begins with {data[:12]!r}. "
-            "Save it as JPEG or PNG."
-        ) from error
+        raise _unidentified(data, name) from error
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise ImageError(f"{name!r} is damaged or truncated: {error}. Fetch it again.") from error
+        raise ImageError(
+            f"{name!r} is damaged or truncated: {without_bytes(error)}. Fetch it again."
+        ) from error
+
+
+def _unidentified(data: bytes, name: str) -> ImageError:
+    """Build the error for what no opener of Pillow's takes: the reader may register more."""
+    kind = kind_of(data)
+    if kind is None:
+        words = "is not an image: its first bytes are not those of any known kind of picture"
+        return ImageError(f"{name!r} {words}. Save it as JPEG or PNG.")
+    if not kind.extension:
+        return ImageError(f"{name!r} is not an image but {kind.what}. {kind.way_on}")
+    if kind.extension in Image.registered_extensions():
+        return ImageError(f"{name!r} is {kind.what}, and damaged or truncated. Fetch it again.")
+    return ImageError(f"{name!r} is {kind.what}, which Pillow cannot read. {kind.way_on}")
 
 
 def _check_scans(data: bytes) -> None:
@@ -135,7 +130,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # an image that was only opened is decoded here, see from_bytes
-        raise ImageError(f"The picture is damaged: {error}. Fetch or save it again.") from error
+        raise ImageError(
+            f"The picture is damaged: {without_bytes(error)}. Fetch or save it again."
+        ) from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
