@@ -9,6 +9,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
+from torchvision.models import WeightsEnum
 
 from vizhelpers.arguments import seed_of
 from vizhelpers.errors import said, unknown
@@ -18,6 +19,7 @@ from vizhelpers.weights import (
     bundled_weights,
     downloaded_weights,
     efficientnet_lite0,
+    preset_of,
     random_weights,
     weights_from_file,
 )
@@ -48,7 +50,7 @@ class ModelCard:
 
 
 def load_model(
-    name: str = BUNDLED, weights: str | Path | None = "DEFAULT", *, seed: int = 0
+    name: str = BUNDLED, weights: str | Path | WeightsEnum | None = "DEFAULT", *, seed: int = 0
 ) -> nn.Module:
     """Return a classifier in eval mode, with its transforms and class names on it.
 
@@ -59,18 +61,20 @@ def load_model(
             ``vizhelpers[models]`` is installed. Otherwise a torchvision classification model such
             as ``"vgg11"``.
         weights: ``"DEFAULT"`` for trained ones: torchvision downloads them once, shows its
-            progress, and keeps them where torch caches (``TORCH_HOME``). None for random ones. Or
-            the path of a state dict, ``.safetensors`` or a file of ``torch.save``, which is read
-            with ``weights_only=True``; EfficientNet-Lite0 takes no path.
+            progress, and keeps them where torch caches (``TORCH_HOME``). A member of the model's
+            weights in torchvision, or its name (``"IMAGENET1K_V1"``), for those. None for random
+            ones. Or the path of a state dict, ``.safetensors`` or a file of ``torch.save``, which
+            is read with ``weights_only=True`` and becomes float32; EfficientNet-Lite0 takes no
+            path.
         seed: of the random initialisation where ``weights`` is None. The global random state
             is left as it was.
 
     Returns:
-        The model, on the CPU.
+        The model, on the CPU, whatever the default device is.
 
     Raises:
         TypeError: ``name``, ``weights`` or ``seed`` of another kind.
-        ValueError: no such model.
+        ValueError: no such model, or weights of another model of torchvision.
         WeightsUnavailable: no network, a package that is not installed, a damaged file, or a
             state dict for another model.
 
@@ -81,8 +85,11 @@ def load_model(
     """
     if not isinstance(name, str):
         raise TypeError(f"name={said(name)}: expected the name of a model, a text.")
-    if weights is not None and not isinstance(weights, (str, Path)):
-        raise TypeError(f"weights={said(weights)}: expected 'DEFAULT', None, or a path.")
+    if weights is not None and not isinstance(weights, (str, Path, WeightsEnum)):
+        raise TypeError(
+            f"weights={said(weights)}: expected 'DEFAULT' for trained ones, None for random ones, "
+            "or the path of a state dict."
+        )
     seed = seed_of("seed", seed)
     if name == BUNDLED and weights == "DEFAULT":
         return _with_card(bundled_weights(), BUNDLED, "bundled ImageNet weights", trained=True)
@@ -94,25 +101,28 @@ def load_model(
         raise unknown(
             "model", name, [BUNDLED, SECOND, *known], "Without a name it is the bundled one."
         )
+    preset = preset_of(architecture, weights)
     if weights is None:
         model, source = random_weights(architecture, seed), f"RANDOM weights, seed {seed}"
-    elif weights == "DEFAULT":
-        model, source = downloaded_weights(architecture), "torchvision's ImageNet weights"
+    elif preset:
+        model, source = downloaded_weights(architecture, preset), "torchvision's ImageNet weights"
     else:
-        path = Path(weights)
+        path = Path(str(weights))
         model, source = weights_from_file(architecture, path), f"the file {path.name}"
-    return _with_card(model, name, source, trained=weights is not None)
+    return _with_card(model, name, source, preset, trained=weights is not None)
 
 
-def _with_card(model: nn.Module, name: str, source: str, *, trained: bool) -> nn.Module:
-    architecture = "squeezenet1_1" if name == BUNDLED else name
-    preset = torchvision.models.get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
+def _with_card(
+    model: nn.Module, name: str, source: str, preset: WeightsEnum | None = None, *, trained: bool
+) -> nn.Module:
+    preset = preset or preset_of("squeezenet1_1" if name == BUNDLED else name, "DEFAULT")
+    assert preset is not None  # every classifier of torchvision has it
     labels = _bundled_labels() if name == BUNDLED else tuple(preset.meta["categories"])
     setattr(model, _CARD, ModelCard(name, source, trained, preset.transforms(), labels))
     return model.eval()
 
 
-def _second(weights: str | Path | None, seed: int) -> nn.Module:
+def _second(weights: str | Path | WeightsEnum | None, seed: int) -> nn.Module:
     """Return EfficientNet-Lite0, whose definition and weights come from two packages."""
     if weights not in ("DEFAULT", None):
         raise ValueError(f"weights={str(weights)!r}: {SECOND!r} takes 'DEFAULT' or None.")

