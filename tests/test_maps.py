@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import vizhelpers as viz
@@ -125,7 +126,7 @@ def test_where_patches_are_read_but_speak_against_the_class_the_title_says_no_mo
 
 def test_an_encoder_is_opened_and_its_blocks_are_offered() -> None:
     with torch.device("meta"):
-        vit = viz.load_model("vit_b_16", weights=None)
+        vit = torchvision.models.vit_b_16().eval()
     layers = main_layers(vit, map_shapes(vit, torch.empty(1, 3, 224, 224, device="meta")))
     assert "encoder" not in layers
     assert {"encoder.layers.encoder_layer_10", "encoder.layers.encoder_layer_11"} <= set(layers)

@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.classes import class_scores
+from vizhelpers.classes import class_scores, each_class, probabilities
 from vizhelpers.inputs import HasTensor, bare, input_tensor
-from vizhelpers.layers import as_list, evaluating, forward, pick, recording
+from vizhelpers.layers import Layer, as_list, pick, recording
+from vizhelpers.passes import cause_of, evaluating, forward
 from vizhelpers.progress import steps
 
 Score = Callable[[Tensor], Tensor]
 
 
-def logit_of(target: int | Sequence[int] | None) -> Score:
+def logit_of(target: int | Sequence[int | None] | None) -> Score:
     """Return the score that most methods differentiate: the logit of one class, before softmax.
 
     Args:
@@ -28,19 +29,21 @@ def logit_of(target: int | Sequence[int] | None) -> Score:
             The sum over the images is the score; in eval mode no image's logit depends on another
             image, so its gradient is each one's.
     """
-    return lambda scores: _column(scores, _each(scores, target)).sum()
+    return lambda scores: _column(scores, each_class(scores, target)).sum()
 
 
-def probability_of(target: int | Sequence[int] | None) -> Score:
-    """Return the probability of a class as a score; its gradient also fears the rival classes."""
-    return lambda scores: _column(scores.softmax(dim=1), _each(scores, target)).sum()
+def probability_of(target: int | Sequence[int | None] | None, ending: str = "") -> Score:
+    """Return the probability of a class as a score.
 
+    Its gradient depends on the other classes too: what lowers their logits raises it.
 
-def _each(scores: Tensor, target: int | Sequence[int] | None) -> list[int]:
-    """Return a class for each image."""
-    if target is None:
-        return scores.argmax(dim=1).tolist()
-    return [target] * len(scores) if isinstance(target, int) else list(target)
+    Args:
+        target: as in ``logit_of``.
+        ending: how the model's output becomes probabilities, as ``classes.probabilities`` takes it.
+    """
+    return lambda scores: _column(
+        probabilities(scores, ending)[0], each_class(scores, target)
+    ).sum()
 
 
 def _column(scores: Tensor, each: Sequence[int]) -> Tensor:
@@ -54,10 +57,45 @@ def _differentiable(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
         yield x.detach().clone().requires_grad_()
 
 
+def gradients_of(
+    score: Tensor,
+    tensors: Sequence[Tensor],
+    model: nn.Module,
+    names: Sequence[str],
+    *,
+    retain_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    """Return d score / d tensor for each tensor, detached; parameters' ``.grad`` stay as they are.
+
+    Args:
+        score: a scalar with a graph.
+        tensors: inputs or activations of the graph.
+        model: whose pass it was, for the error texts.
+        names: what each tensor is, in words, such as "layer 'conv1'".
+        retain_graph: keep the graph for another call.
+
+    Raises:
+        ValueError: no gradient reaches a tensor; the text says why, and the way on.
+    """
+    inputs = list(tensors)
+    try:
+        found = torch.autograd.grad(score, inputs, retain_graph=retain_graph, allow_unused=True)
+    except RuntimeError as error:
+        without = [n for n, t in zip(names, inputs, strict=True) if not t.requires_grad]
+        if explained := cause_of(model, error, (without or list(names))[0]):
+            raise ValueError(explained) from error
+        raise
+    for name, gradient in zip(names, found, strict=True):
+        if gradient is None:
+            error = RuntimeError("tensors appear to not have been used in the graph")
+            raise ValueError(cause_of(model, error, name))
+    return tuple(gradient.detach() for gradient in found)
+
+
 def activations_and_gradients(
     model: nn.Module,
     sample: HasTensor | Tensor,
-    layers: str | Sequence[str],
+    layers: Layer | Sequence[Layer],
     scores: Sequence[Score],
     *,
     check: Callable[[str, Tensor], object] | None = None,
@@ -82,17 +120,17 @@ def activations_and_gradients(
     Raises:
         ValueError: as ``capture``.
     """
-    names = as_list(layers)
+    names = as_list(model, layers)
     x = input_tensor(model, sample)
     with _differentiable(model, x) as leaf, recording(model, names) as record:
-        output = class_scores(forward(model, leaf.clone()))
+        output = class_scores(forward(model, leaf.clone()), images=len(leaf))
         outputs = pick(record, names)
         for name, out in outputs.items():
             if check is not None:
                 check(name, out)
-        tensors = list(outputs.values())
+        tensors, what = list(outputs.values()), [f"layer {name!r}" for name in names]
         rows = [
-            torch.autograd.grad(score(output), tensors, retain_graph=True, materialize_grads=True)
+            gradients_of(score(output), tensors, model, what, retain_graph=True)
             for score in steps(scores, "class")
         ]
     activations = {name: out.detach() for name, out in outputs.items()}
@@ -134,10 +172,10 @@ def input_gradients(
     x = input_tensor(model, sample)
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
-        output = class_scores(forward(model, leaf.clone()))
+        output = class_scores(forward(model, leaf.clone()), images=len(leaf))
         several = len(scores) > 1  # one score lets go of the graph on its way back
         gradients = [
-            torch.autograd.grad(score(output), leaf, retain_graph=several)[0].detach()
+            gradients_of(score(output), [leaf], model, ["the pixels"], retain_graph=several)[0]
             for score in steps(scores, "class")
         ]
         if relus is not None and not relus.passed:

@@ -1,4 +1,4 @@
-"""What every function is handed: a model, and a ``Sample`` or a bare tensor. Checked here, once."""
+"""What every function is given: a model, and a ``Sample`` or a bare tensor; checked here."""
 
 from typing import Any, Protocol
 
@@ -49,68 +49,66 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
-def input_tensor(model: nn.Module, sample: HasTensor | Tensor) -> Tensor:
-    """Take the tensor out of a sample (or take a bare one) and check that ``model`` can have it.
+def input_tensor(model: nn.Module, sample: HasTensor | Tensor, *, axes: int | None = 4) -> Tensor:
+    """Take the tensor out of a sample, or take a bare one, and check what can be checked of it.
+
+    Whether the model can run on it only a pass can tell (``passes.forward``).
 
     Args:
-        model: the network that is about to see the tensor.
-        sample: a ``Sample``, or a tensor (N, C, H, W) of floating point numbers.
+        model: the network that is about to see the tensor, for the error texts.
+        sample: a ``Sample``, or a tensor of floating point numbers.
+        axes: how many axes it must have, 4 for images (N, C, H, W); None takes any.
 
     Returns:
         The tensor itself, neither copied nor moved.
 
     Raises:
-        TypeError: not a tensor.
-        ValueError: wrong number of axes or channels, no image, not floating point, NaN or infinite
-            values, or not of the model's device and dtype.
+        TypeError: not a tensor, or ``model`` is no module.
+        ValueError: wrong number of axes, no image, not floating point, NaN or infinite values.
     """
+    bare(model)
     x = getattr(sample, "x", sample)
     if not isinstance(x, Tensor):
         raise TypeError(
             f"Expected a Sample or a tensor, got {type(sample).__name__}. "
             "viz.prepare(model, image) makes a Sample of a photograph."
         )
-    if x.ndim != 4:
-        raise ValueError(
-            f"Expected a tensor (N, C, H, W), got shape {tuple(x.shape)}. "
-            "One image (C, H, W) becomes a batch with x.unsqueeze(0)."
-        )
+    unbatched = (
+        x.ndim == 3 and _kinds(model) & {"Conv2d", "LazyConv2d"} and not _takes_signals(model)
+    )
+    if x.ndim == 0 or unbatched or (axes is not None and x.ndim != axes):
+        shape, way_on = tuple(x.shape), _way_to_images(model, x)
+        raise ValueError(f"Expected a tensor (N, C, H, W), got shape {shape}. {way_on}")
     if 0 in x.shape:
         raise ValueError(f"The input is empty: shape {tuple(x.shape)}.")
     if not x.is_floating_point():
         raise ValueError(f"Expected floating point numbers, got {x.dtype}; use viz.prepare.")
     if not x.is_meta and not torch.isfinite(x).all():
         raise ValueError("The input holds NaN or infinite values; nothing true can be shown of it.")
-    _check_device(model, x)
-    _check_first_convolution(model, x)
     return x
+
+
+def _way_to_images(model: nn.Module, x: Tensor) -> str:
+    """Say how a tensor with another number of axes becomes a batch of images, if it does."""
+    if x.ndim == 3 and not _takes_signals(model):
+        return "One image (C, H, W) becomes a batch with x.unsqueeze(0)."
+    if x.ndim == 2 and "Conv2d" in _kinds(model):
+        return "One grey image (H, W) becomes a batch with x[None, None]."
+    return (
+        "Maps of signals and volumes are not drawn; viz.capture returns a layer's output as it is, "
+        "whatever its axes."
+    )
+
+
+def _kinds(model: nn.Module) -> set[str]:
+    return {kind.__name__ for module in bare(model).modules() for kind in type(module).__mro__}
+
+
+def _takes_signals(model: nn.Module) -> bool:
+    """Whether the model has convolutions over one axis, so that (N, C, L) is a batch."""
+    return bool(_kinds(model) & {"Conv1d", "LazyConv1d", "ConvTranspose1d"})
 
 
 def photograph_of(sample: object) -> np.ndarray | None:
     """Return the crop (H, W, 3) uint8 that a ``Sample`` keeps; None for a bare tensor."""
     return None if isinstance(sample, Tensor) else getattr(sample, "view", None)
-
-
-def _check_device(model: nn.Module, x: Tensor) -> None:
-    weight = next(bare(model).parameters(), None)
-    if weight is not None and weight.device != x.device:
-        raise ValueError(
-            f"The input is on {x.device}, the model on {weight.device}. Nothing is moved behind "
-            "your back: use x.to(device), or viz.prepare(model, image) once the model has moved."
-        )
-
-
-def _check_first_convolution(model: nn.Module, x: Tensor) -> None:
-    first = next((m for m in bare(model).modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None:
-        return
-    if x.shape[1] != first.in_channels:
-        raise ValueError(
-            f"The model's first convolution takes {first.in_channels} channels, "
-            f"the input has {x.shape[1]} (shape {tuple(x.shape)})."
-        )
-    if x.dtype != first.weight.dtype and first.weight.is_floating_point():
-        raise ValueError(
-            f"The input is {x.dtype}, the model {first.weight.dtype}: use x.to(dtype), or "
-            "viz.prepare(model, image), which makes it as the model wants it."
-        )

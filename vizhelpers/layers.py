@@ -6,17 +6,26 @@ flag is put back, ``.grad`` is not touched, also when the forward pass raises or
 
 import copy
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+import types
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from enum import Enum
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from vizhelpers.arguments import texts
 from vizhelpers.errors import said, unknown
 from vizhelpers.inputs import HasTensor, bare, input_tensor
+from vizhelpers.passes import evaluating, forward
+
+Layer = str | nn.Module
+"""A layer by its dotted path, or the module itself."""
 
 
 def layer_names(
@@ -43,48 +52,170 @@ def layer_names(
     return [name for name, module in named if name and isinstance(module, kind)]
 
 
-def get_layer(model: nn.Module, name: str) -> nn.Module:
-    """Return the submodule with this dotted path.
+def get_layer(model: nn.Module, name: Layer) -> nn.Module:
+    """Return the submodule with this dotted path; a submodule itself is returned as it is.
 
     Raises:
         ValueError: there is no such layer; the text names the nearest ones.
     """
-    if isinstance(name, str) and name:
-        with suppress(AttributeError):
-            return bare(model).get_submodule(name)
-    raise unknown("layer", name, layer_names(model), "viz.layer_names(model) lists them all.")
+    return bare(model).get_submodule(layer_name(model, name))
 
 
-def private_copy(model: nn.Module) -> nn.Module:
-    """Return a copy that shares parameters and buffers, and has no hooks and flags in common.
+def layer_name(model: nn.Module, layer: Layer) -> str:
+    """Return the dotted path of a layer that is given by its path or as the module itself.
 
-    A panel's worker thread looks at such a copy, so that neither sees the other's hooks or modes.
+    Raises:
+        TypeError: a list, or another thing that names no layer.
+        ValueError: there is no such layer; the text names the nearest ones.
     """
     inside = bare(model)
-    memo: dict[int, Any] = {id(t): t for t in [*inside.parameters(), *inside.buffers()]}
-    own = copy.deepcopy(inside, memo)
-    for module in own.modules():
-        for name, value in vars(module).items():
-            if name.endswith("_hooks") and isinstance(value, dict):
-                value.clear()
-    return own
+    way_on = "viz.layer_names(model) lists them all."
+    if isinstance(layer, nn.Module):
+        for name, module in inside.named_modules():
+            if name and module is layer:
+                return name
+        what = "the whole model" if bare(layer) is inside else f"a {type(layer).__name__}"
+        raise ValueError(
+            f"layer is {what}, not a layer inside {type(inside).__name__}. Take it from the model "
+            f"itself, or give its name; {way_on}"
+        )
+    if isinstance(layer, (list, tuple)):
+        raise TypeError(
+            f"layer={said(layer)}: expected one layer, its name or the module. Several layers are "
+            "for viz.cam_sweep(..., layers=[...]) and viz.capture."
+        )
+    if isinstance(layer, str) and layer:
+        with suppress(AttributeError):
+            inside.get_submodule(layer)
+            return layer
+    raise unknown("layer", layer, layer_names(model), way_on)
+
+
+def twin(
+    model: nn.Module, tensor: Callable[[Tensor], Tensor] = lambda it: it, *, hooks: bool = False
+) -> nn.Module:
+    """Return a copy of a model's modules that shares what cannot be copied.
+
+    Unlike ``copy.deepcopy`` it works for every model: with results of earlier passes kept in it
+    (pruning, weight_norm), with locks, files and whatever else an attribute holds.
+
+    Args:
+        model: any module; it is only read.
+        tensor: gives the copy's tensor for each parameter, buffer and tensor attribute; by default
+            the same one, so that the copy follows the model's training.
+        hooks: copy hooks too; those that are methods of the model then belong to the copy.
+    """
+    inside = bare(model)
+    memo: dict[int, Any] = {}
+    modules = [m for m in inside.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    for module in inside.modules():
+        memo[id(module)] = module  # TorchScript is shared
+    for module in modules:
+        memo[id(module)] = object.__new__(type(module))
+    for module in modules:
+        own = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
+        for value in own:
+            if isinstance(value, Tensor) and id(value) not in memo:
+                memo[id(value)] = tensor(value)
+    for module in modules:
+        for key, value in vars(module).items():
+            if "_hooks" in key and isinstance(value, dict) and not hooks:
+                copied: Any = type(value)()
+            elif key == "_compiled_call_impl":
+                copied = None
+            else:
+                copied = _copied(value, memo)
+            memo[id(module)].__dict__[key] = copied
+    return memo[id(inside)]
+
+
+class NotItself(Exception):
+    """A copy called a part of the model that it was copied from."""
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in eval mode for the length of a ``with`` block.
+def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Raise ``NotItself`` where a copy calls a part of the model that it was copied from.
 
-    In train mode dropout makes every pass another one, and BatchNorm's statistics move. Each
-    submodule gets its own flag back afterwards, since a user may have frozen a part on purpose.
+    A ``forward`` that was replaced by a function of the original does that: the copy's own layers
+    do not run.
     """
-    inside = bare(model)
-    flags = [(module, module.training) for module in inside.modules()]
+    own = {id(module) for module in copied.modules()}
+    theirs = {id(module) for module in bare(model).modules()} - own
+    thread = threading.get_ident()
+
+    def refuse(module: nn.Module, args: object) -> None:
+        if id(module) in theirs and threading.get_ident() == thread:
+            raise NotItself(type(module).__name__)
+
+    compiled = any("_orig_mod" in module._modules for module in copied.modules())
+    with ExitStack() as stack:
+        if compiled:  # torch warns of a hook like this one beside compiled modules
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message=".*global hooks on modules")
+        stack.callback(register_module_forward_pre_hook(refuse).remove)
+        yield
+
+
+@contextmanager
+def hooks_away(model: nn.Module) -> Iterator[None]:
+    """Take all hooks of forward and backward passes off a model for a ``with`` block."""
+    with evaluating(model) as inside:
+        hooked = [
+            (module, key, table)
+            for module in inside.modules()
+            for key, table in vars(module).items()
+            if key.endswith(("ward_hooks", "ward_pre_hooks")) and table
+        ]
+        try:
+            for module, key, _ in hooked:
+                module.__dict__[key] = OrderedDict()
+            yield
+        finally:
+            for module, key, table in hooked:
+                module.__dict__[key] = table
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
     try:
-        inside.eval()
-        yield inside
-    finally:
-        for module, training in flags:
-            module.training = training
+        return copy.deepcopy(value, memo)
+    except Exception:  # a lock, a file, a result of autograd: shared
+        return value
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return what a panel's thread looks at: a copy with the same parameters, or the model itself.
+
+    On a copy, the panel's passes do not meet those of the reader's cells. A model that a copy may
+    not follow is looked at itself, pass by pass: one with hooks, which may compute, with a replaced
+    ``forward``, or with attributes that may refer to other parts of it.
+    """
+    return twin(model) if all(map(_is_plain, bare(model).modules())) else bare(model)
+
+
+_DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, Enum,
+         torch.dtype, torch.device, type, types.BuiltinFunctionType)  # fmt: skip
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether all that a module computes with are its class, tensors, numbers and parts."""
+    if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
+        return False
+    known = ("_parameters", "_buffers", "_modules", "_vizhelpers_card")
+    return all(
+        key in known or (not value if "_hooks" in key else _is_data(value))
+        for key, value in vars(module).items()
+    )
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_data, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_data, value))
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None and value.__name__ != "<lambda>"
+    return isinstance(value, _DATA)
 
 
 @contextmanager
@@ -100,6 +231,8 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor | None:
             if threading.get_ident() != thread:
                 return None  # another thread's forward pass is none of our business
+            if _in_backward():
+                return output.clone() if isinstance(output, Tensor) else None
             if not isinstance(output, Tensor):
                 raise _not_one_tensor(model, name, output)
             if name in record:
@@ -117,6 +250,7 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
     modules = {name: get_layer(model, name) for name in layers}
     with ExitStack() as handles:
         for name, module in modules.items():
+            _refuse_scripted(name, module)
             handles.callback(module.register_forward_hook(recorder(name)).remove)
         yield record
 
@@ -130,29 +264,21 @@ def _not_one_tensor(model: nn.Module, name: str, output: Any) -> ValueError:
     )
 
 
-def forward(model: nn.Module, x: Tensor) -> Tensor:
-    """Run the model; an input that it cannot take becomes a ``ValueError`` with the way on."""
-    inside = bare(model)
-    try:
-        with _uncompiled(inside):
-            return inside(x)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise ValueError(
-            f"{type(model).__name__} cannot run on an input of shape {tuple(x.shape)}: {error} "
-            "viz.prepare(model, image) makes an input of the size that the model was made for."
-        ) from error
+def _in_backward() -> bool:
+    """Whether this thread is in a backward pass: gradient checkpointing runs layers again there.
 
-
-def _uncompiled(model: nn.Module) -> AbstractContextManager[None]:
-    """Run modules that were compiled in place as they are written, so that their hooks are called.
-
-    Only then: torch's compiler takes seconds to import.
+    The second run must do what the first one did, and is no second output.
     """
-    if any(m._compiled_call_impl is not None for m in model.modules()):
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def _refuse_scripted(name: str, module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            f"Layer {name!r} is TorchScript, which takes no hooks, so its output cannot be "
+            "recorded. Put the Python module that was scripted or traced in its place, or choose "
+            "a layer outside it."
+        )
 
 
 def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
@@ -161,28 +287,33 @@ def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
     if silent:
         raise ValueError(
             f"Layer {silent[0]!r} did not run in this forward pass, so it has no output. "
-            "It may serve training only, or be used as a function and not called as a module."
+            "It may serve training only, or be used as a function and not called as a module, as "
+            "gradient checkpointing calls the parts of a block."
         )
     return {name: record[name] for name in layers}
 
 
-def as_list(layers: str | Sequence[str]) -> list[str]:
-    """Return one name or several as a list without repetitions."""
-    return [layers] if isinstance(layers, str) else list(dict.fromkeys(texts("layers", layers)))
+def as_list(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
+    """Return the names of one layer or several as a list without repetitions."""
+    if isinstance(layers, (str, nn.Module)):
+        layers = [layers]
+    elif not isinstance(layers, (list, tuple)):
+        layers = texts("layers", layers)
+    return list(dict.fromkeys(layer_name(model, layer) for layer in layers))
 
 
 def capture(
-    model: nn.Module, sample: HasTensor | Tensor, layers: str | Sequence[str]
+    model: nn.Module, sample: HasTensor | Tensor, layers: Layer | Sequence[Layer]
 ) -> dict[str, Tensor]:
-    """Run the model once and return what each named layer put out.
+    """Run the model once and return the output of each named layer, in the layer's own shape.
 
     Each tensor is the layer's *own* output: a later ``ReLU(inplace=True)`` does not rewrite it.
     The pass runs in eval mode and without gradients.
 
     Args:
         model: any module that takes one tensor.
-        sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
-        layers: one dotted module path, or several.
+        sample: a ``Sample``, or a tensor (N, …) on the model's device.
+        layers: one layer or several, each by its dotted path or as the module itself.
 
     Returns:
         ``{name: output}`` in the order asked for, detached, on the model's device.
@@ -196,15 +327,14 @@ def capture(
         >>> capture(net, torch.zeros(1, 3, 8, 8), "0")["0"].shape
         torch.Size([1, 8, 6, 6])
     """
-    return captured(model, sample, layers)[0]
+    return captured(model, input_tensor(model, sample, axes=None), layers)[0]
 
 
 def captured(
-    model: nn.Module, sample: HasTensor | Tensor, layers: str | Sequence[str]
+    model: nn.Module, x: Tensor, layers: Layer | Sequence[Layer]
 ) -> tuple[dict[str, Tensor], Any]:
     """Return what ``capture`` returns, and what the model itself put out in the same pass."""
-    names = as_list(layers)
-    x = input_tensor(model, sample)
+    names = as_list(model, layers)
     with torch.no_grad(), evaluating(model), recording(model, names) as record:
         output = forward(model, x.clone())
     return {name: out.detach() for name, out in pick(record, names).items()}, output
@@ -234,6 +364,8 @@ def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[st
 
     with torch.no_grad(), evaluating(model) as inside, ExitStack() as handles:
         for name, module in inside.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # it takes no hooks
             handles.callback(module.register_forward_hook(recorder(name)).remove)
         forward(inside, x)
     return {name: shape for name, shape in shapes.items() if not once or runs[name] == 1}
@@ -262,7 +394,9 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
             reached.append(output)
             raise _Reached
 
-    handle = get_layer(model, layer).register_forward_hook(stop)
+    module = get_layer(model, layer)
+    _refuse_scripted(layer, module)
+    handle = module.register_forward_hook(stop)
     try:
         forward(model, x)
     except _Reached:

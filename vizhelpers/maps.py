@@ -29,6 +29,8 @@ def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
     Raises:
         ValueError: no rows and columns are left, or it cannot be told which axes they are.
     """
+    if output.is_quantized:
+        output = output.dequantize()
     if _both_ways(model, output, x):
         raise ValueError(
             f"Layer {layer!r} puts out shape {tuple(output.shape)}: that can be read as "

@@ -1,8 +1,8 @@
 """One short function for each panel: it says what the controls choose, and what is shown."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,14 +15,15 @@ from vizhelpers.explore.choices import (
     class_names,
     class_search,
     main_layers,
+    of_several_cells,
     pooled_layers,
     prediction_bars,
 )
 from vizhelpers.explore.controls import dropdown, int_slider, offer
-from vizhelpers.explore.networks import Models, Networks, Shapes, by_name
-from vizhelpers.explore.panel import Controls, Panel, page_of
+from vizhelpers.explore.networks import Models, Networks, Shapes
+from vizhelpers.explore.panel import Controls, Panel, one_for_each_call, page_of
 from vizhelpers.explore.scene import Scene
-from vizhelpers.layers import get_layer, layer_names
+from vizhelpers.layers import Layer, layer_name, layer_names
 from vizhelpers.methods.activmax import activation_maximization
 from vizhelpers.methods.cam import cams_by_layer, original_cam
 from vizhelpers.methods.cam_methods import CAM_METHODS
@@ -36,24 +37,26 @@ from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.html import Page
 from vizhelpers.view.static import side_by_side
 
-
-def _key(kind: str, models: Models, keep: bool, *arguments: Any) -> Hashable:
-    """Return by what a panel is known: the same call for the same models closes the first one."""
-    if keep:
-        return None
-    told = [a if isinstance(a, (str, int, type(None))) else id(a) for a in arguments]
-    return (kind, tuple(map(id, by_name(models).values())), *told)
+_SIDE = 96  # pixels, of a picture that is climbed to
 
 
-def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> Panel:
+@one_for_each_call
+def explore_structure(
+    models: Models,
+    *,
+    depth: int = 2,
+    input_size: Sequence[int] | None = None,
+    keep: bool = False,
+) -> Panel:
     """Show module trees with shapes, parameters and their share; choose model and depth.
 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
         depth: where the depth slider starts.
+        input_size: (N, C, H, W) of the input; None finds one for each model, as ``module_tree``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    networks = Networks(models, "model")
+    networks = Networks(models, "model", size=input_size)
 
     def deepest(name: str) -> int:
         return 1 + max((n.count(".") for n in layer_names(networks[name])), default=0)
@@ -62,7 +65,8 @@ def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> 
         controls["depth"].max = deepest(controls["model"].value)
 
     def compute(model: str, depth: int) -> Scene:
-        return Scene(charts=[[module_tree(networks[model], depth).bars()]])
+        tree = module_tree(networks[model], depth, input_size=networks.size(model))
+        return Scene(charts=[[tree.bars()]])
 
     top = deepest(networks.given[0])
     controls = {
@@ -76,52 +80,83 @@ def explore_structure(models: Models, *, depth: int = 2, keep: bool = False) -> 
         controls,
         adapt=adapt,
         offline=offline,
-        key=_key("structure", models, keep, depth),
     )
 
 
+@one_for_each_call
 def explore_summary(
-    models: Models, *, batch: int = 4, side: int = 448, depth: int = 1, keep: bool = False
+    models: Models,
+    *,
+    batch: int = 4,
+    side: int | None = None,
+    depth: int = 1,
+    input_size: Sequence[int] | None = None,
+    keep: bool = False,
 ) -> Panel:
-    """Show how torchinfo's totals grow against one image of 224 x 224; choose batch and size.
+    """Show how a model's totals grow with batch and image size, against one image.
 
     Args:
-        models: one model that takes (N, 3, H, W), or ``{name: model}``; models on the meta device
-            will do.
+        models: one model, or ``{name: model}``; models on the meta device will do.
         batch: where the batch size slider starts.
-        side: where the image size slider starts, in pixels.
+        side: where the image size slider starts, in pixels; None doubles the side of the input
+            where the model takes that. A model that takes one size only has no such choice.
         depth: where the depth slider starts: how deep the list of layers goes.
+        input_size: (N, C, H, W) of the one image; None finds one for each model, as ``summary``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    networks = Networks(models, "model")
+    networks = Networks(models, "model", size=input_size)
 
     @lru_cache(maxsize=64)
     def totals(model: str, batch: int, side: int) -> ModelSummary:
         """Ask torchinfo once: the depth only chooses from its rows."""
-        return summary(networks[model], (batch, 3, side, side))
+        return summary(networks[model], _resized(networks.size(model), batch, side))
+
+    @cache
+    def sides(model: str) -> tuple[int, int, int]:
+        """Return the model's own image side, and the bounds of the slider."""
+        own = networks.size(model)[-1]
+        try:
+            totals(model, 1, 2 * own)
+        except ValueError:
+            return own, own, own
+        return own, 1, max(512, 2 * own)
+
+    def adapt(controls: Controls) -> None:
+        _, low, high = sides(controls["model"].value)
+        slider = controls["side"]
+        slider.min, slider.max = min(low, slider.max), max(high, slider.min)
+        slider.min, slider.max = low, high
+        slider.disabled = low == high
 
     def compute(model: str, batch: int, side: int, depth: int) -> Scene:
-        one, now = totals(model, 1, 224), totals(model, batch, side)
+        one, now = totals(model, 1, networks.size(model)[-1]), totals(model, batch, side)
         return Scene(charts=[[_growth(model, one, now), now.bars(depth)]])
 
+    own, low, high = sides(networks.given[0])
+    start = side or min(2 * own, high)
     controls = {
         "model": networks.dropdown,
         "batch": int_slider("batch size", batch, 1, 64),
-        "side": int_slider("image side", side, 1, 512),
+        "side": int_slider("image side", min(max(start, low), high), low, high),
         "depth": int_slider("depth", depth, 1, 3),
     }
     offline: dict[str, Sequence[Any]] = {
         "model": networks.given,
         "batch": [1, 2, 4, 5, 6, 8, 16, 32, 64],
-        "side": [32, 64, 128, 224, 320, 448, 512],
+        "side": [n for n in (32, 64, 128, 224, 320, 448, 512) if low < n < high] or [own],
     }
     return Panel(
-        "torchinfo's totals as batch and image grow",
+        "A model's totals as batch and image grow",
         compute,
         controls,
+        adapt=adapt,
         offline=offline,
-        key=_key("summary", models, keep, batch, side, depth),
     )
+
+
+def _resized(size: Sequence[int], batch: int, side: int) -> tuple[int, ...]:
+    """Return a size (N, C, H, W) with another batch and side; rows of numbers have no side."""
+    return (batch, size[1], *[side] * (len(size) - 2)) if len(size) > 2 else (batch, *size[1:])
 
 
 def _growth(name: str, one: ModelSummary, now: ModelSummary) -> Bars:
@@ -138,15 +173,18 @@ def _growth(name: str, one: ModelSummary, now: ModelSummary) -> Bars:
             )
         ),
     ]
-    batch, _, side, _ = now.input_size
+    batch, _, *image = now.input_size
+    what, against = (" x ".join(map(str, sides)) for sides in (image, one.input_size[2:]))
+    factors = [after / before if before else 1.0 for _, before, after, _ in rows]
     return Bars(
-        f"{name}: batch {batch}, image {side} x {side}, against one of 224 x 224",
+        f"{name}: batch {batch}" + (f", image {what}, against one of {against}" if image else ""),
         [(label,) for label, *_ in rows],
-        [after / before for _, before, after, _ in rows],
-        [f"{text}  (x {after / before:.3g})" for _, before, after, text in rows],
+        factors,
+        [f"{text}  (x {factor:.3g})" for (*_, text), factor in zip(rows, factors, strict=True)],
     )
 
 
+@one_for_each_call
 def explore_kernels(
     model: nn.Module, *, layer: str | None = None, out: int = 0, keep: bool = False
 ) -> Panel:
@@ -166,7 +204,7 @@ def explore_kernels(
     first = names(networks.given[0])
     if not first:
         raise ValueError(f"{type(model).__name__} has no nn.Conv2d, so there are no kernels.")
-    start = layer or first[0]
+    start = layer_name(model, layer) if layer else first[0]
     convolution(model, start)
 
     def adapt(controls: Controls) -> None:
@@ -191,7 +229,6 @@ def explore_kernels(
         start={"i0": out},
         still=_one_slice_and_its_filter,
         offline={"layer": first[:6], "weights": [-1, 0]},
-        key=_key("kernels", model, keep, layer, out),
     )
 
 
@@ -205,11 +242,12 @@ def _one_slice_and_its_filter(scene: Scene, chosen: Sequence[int]) -> Figure:
     return side_by_side(one, stack.select(out=out).plot(limit=64, columns=8, width=6))
 
 
+@one_for_each_call
 def explore_feature_maps(
     model: nn.Module,
     image: Any = "cat",
     *,
-    layer: str | None = None,
+    layer: Layer | None = None,
     channel: int = 0,
     transform: Any = None,
     keep: bool = False,
@@ -223,13 +261,17 @@ def explore_feature_maps(
         channel: where the channel slider starts.
         transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
+
+    Raises:
+        ValueError: no layer of the model has maps, or ``layer`` is none of those that have.
     """
     networks = Networks(model, transform=transform)
     photographs = Photographs(networks, image)
     first = networks.given[0]
 
     def layers(network: str) -> list[str]:
-        return list(photographs.map_shapes(network))
+        shapes = of_several_cells(photographs.map_shapes(network))
+        return _some(list(shapes), networks[network], "maps")
 
     start = _known(networks.first, layer, layers(first)) if layer else layers(first)[0]
 
@@ -257,23 +299,33 @@ def explore_feature_maps(
             "layer": main_layers(networks.first, photographs.map_shapes(first)),
         },
         extra=[photographs.upload],
-        key=_key("feature maps", model, keep, image, layer, channel),
     )
 
 
-def _known(model: nn.Module, layer: str, names: Sequence[str]) -> str:
+def _some(names: list[str], model: nn.Module, what: str) -> list[str]:
+    """Return the names of layers to offer; where there is none, say so."""
+    if names:
+        return names
+    raise ValueError(
+        f"No layer of this {type(model).__name__} has {what}: none that runs once has an output "
+        "with channels, rows and columns. viz.capture returns a layer's output, whatever its shape."
+    )
+
+
+def _known(model: nn.Module, layer: Layer, names: Sequence[str]) -> str:
     """Return a layer that the dropdown offers; else say which ones it does."""
-    get_layer(model, layer)
+    layer = layer_name(model, layer)
     if layer not in names:
         raise unknown("layer with maps", layer, names)
     return layer
 
 
+@one_for_each_call
 def explore_cam(
     model: nn.Module,
     image: Any = "cat",
     *,
-    layer: str | None = None,
+    layer: Layer | None = None,
     target: int | str | None = None,
     method: str = "gradcam",
     transform: Any = None,
@@ -300,8 +352,9 @@ def explore_cam(
     if method not in CAM_METHODS:
         raise unknown("CAM method", method, CAM_METHODS)
     first = networks.given[0]
-    wanted = None if target is None else class_index(networks.first, target)
-    layers = main_layers(networks.first, photographs.map_shapes(first))
+    wanted = None if target is None else class_index(networks.first, target, labels=labels)
+    shapes = photographs.map_shapes(first)
+    layers = _some(main_layers(networks.first, shapes), networks.first, "maps")
     start = layers.index(_known(networks.first, layer, layers)) if layer else len(layers) - 1
 
     def compute(network: str, photograph: str, other: str, method: str) -> Scene:
@@ -311,13 +364,14 @@ def explore_cam(
         if CAM_METHODS[method] == "perturbation":
             classes = classes[:1]  # seconds for each map
         shapes = networks.map_shapes(network, tuple(sample.x.shape))
-        stacks = _cam_stacks(own, sample, shapes, classes, method)
+        names = networks.labels(network)
+        stacks = _cam_stacks(own, sample, shapes, classes, method, names)
         answer = photographs.answer(network, photograph)
         bars = [[prediction_bars(answer, index)] for index in classes]
         where = [stack.axes["layer"][0] for stack in stacks]
         return Scene(
             stacks,
-            axes={"layer": where, "class": [class_label(own, index) for index in classes]},
+            axes={"layer": where, "class": [class_label(own, i, labels=names) for i in classes]},
             charts=bars * len(where),
             name=stacks[0].name.partition(" at ")[0],
         )
@@ -326,7 +380,7 @@ def explore_cam(
         "network": networks.dropdown,
         "photograph": photographs.dropdown,
         "method": dropdown("method", list(CAM_METHODS), method),
-        "other": class_search(networks.first),
+        "other": class_search(networks.first, labels),
     }
     return Panel(
         "Class activation maps",
@@ -337,28 +391,36 @@ def explore_cam(
         offline={"method": [m for m, cost in CAM_METHODS.items() if cost != "perturbation"]},
         jumps={"network": ("i0", -1), "other": ("i1", 0)},
         extra=[photographs.upload],
-        key=_key("cam", model, keep, image, layer, target, method),
     )
 
 
 def _suggest(networks: Networks, controls: Controls) -> None:
     """Let the box for another class suggest those of the network that is chosen."""
-    controls["other"].options = class_names(networks[controls["network"].value])
+    network = controls["network"].value
+    controls["other"].options = class_names(networks[network], networks.labels(network))
 
 
 def _cam_stacks(
-    model: nn.Module, sample: Sample, shapes: Shapes, classes: Sequence[int], method: str
+    model: nn.Module,
+    sample: Sample,
+    shapes: Shapes,
+    classes: Sequence[int],
+    method: str,
+    labels: Sequence[str] | None,
 ) -> list[ImageStack]:
     """Return a stack for each layer that is worth a CAM: of a gradient method for many layers."""
     if method == "cam":
         layers = pooled_layers(model, shapes)
-        return [original_cam(model, sample, layers=layers, targets=classes)]
+        return [original_cam(model, sample, layers=layers, targets=classes, labels=labels)]
     layers = main_layers(model, shapes)
     if CAM_METHODS[method] == "perturbation":
         layers = layers[-1:]
-    return cams_by_layer(model, sample, layers=layers, targets=classes, method=method)
+    return cams_by_layer(
+        model, sample, layers=layers, targets=classes, method=method, labels=labels
+    )
 
 
+@one_for_each_call
 def explore_saliency(
     model: nn.Module,
     image: Any = "cat",
@@ -385,20 +447,23 @@ def explore_saliency(
     if method not in ONE_PASS:
         raise unknown("saliency method of this panel", method, ONE_PASS)
     first = networks.given[0]
-    wanted = None if target is None else class_index(networks.first, target)
+    wanted = None if target is None else class_index(networks.first, target, labels=labels)
 
+    @cache
     def methods(network: str) -> list[str]:
-        return [m for m in ONE_PASS if m != "guided" or _has_relu(networks[network])]
+        own, sample = networks[network], photographs.sample(network, photographs.dropdown.value)
+        return [m for m in ONE_PASS if m != "guided" or _has_relu(own, sample)]
 
     def compute(network: str, photograph: str, other: str) -> Scene:
         own, sample = networks[network], photographs.sample(network, photograph)
+        names = networks.labels(network)
         asked = [other, wanted if network == first else None]
         classes = photographs.classes(network, photograph, asked, count=3)
         return Scene(
-            saliencies(own, sample, targets=classes, methods=methods(network)),
+            saliencies(own, sample, targets=classes, methods=methods(network), labels=names),
             axes={
                 "method": methods(network),
-                "class": [class_label(own, index) for index in classes],
+                "class": [class_label(own, index, labels=names) for index in classes],
             },
             photograph=True,
             name="Saliency of the logit",
@@ -407,49 +472,86 @@ def explore_saliency(
     controls = {
         "network": networks.dropdown,
         "photograph": photographs.dropdown,
-        "other": class_search(networks.first),
+        "other": class_search(networks.first, labels),
     }
     return Panel(
         "Saliency maps",
         compute,
         controls,
         adapt=lambda controls: _suggest(networks, controls),
-        start={"i0": methods(first).index(method)},
+        start={"i0": _place_of(method, methods(first), networks.first)},
         jumps={"other": ("i1", 0)},
         extra=[photographs.upload],
-        key=_key("saliency", model, keep, image, target, method),
     )
 
 
-def _has_relu(model: nn.Module) -> bool:
-    return any(isinstance(module, (nn.ReLU, nn.ReLU6)) for module in model.modules())
+def _has_relu(model: nn.Module, sample: Sample) -> bool:
+    """Whether guided backpropagation works: ReLUs may also be functions in ``forward``."""
+    if any(isinstance(module, (nn.ReLU, nn.ReLU6)) for module in model.modules()):
+        return True
+    try:
+        saliencies(model, sample, targets=[None], methods=["guided"])
+    except ValueError:
+        return False
+    return True
 
 
+def _place_of(method: str, methods: Sequence[str], model: nn.Module) -> int:
+    if method in methods:
+        return methods.index(method)
+    raise ValueError(
+        f"method={method!r}: {type(model).__name__} uses no ReLU between the pixels and the score, "
+        f"and guided backpropagation changes the gradient at ReLUs. Possible: {', '.join(methods)}."
+    )
+
+
+@one_for_each_call
 def explore_filters(
     model: nn.Module,
     *,
-    layer: str | None = None,
+    layer: Layer | None = None,
     channel: int = 0,
     steps: int = 30,
+    size: int | None = None,
+    input_size: Sequence[int] | None = None,
     keep: bool = False,
 ) -> Panel:
     """Show activation maximisation as it climbs; choose layer, filter and iteration.
 
     Args:
-        model: from ``load_model``, or any module that takes (N, 3, H, W).
+        model: from ``load_model``, or any module that takes images of one or three channels.
         layer: where the layer dropdown starts; the first convolution where None.
         channel: where the filter slider starts.
         steps: how many steps of ascent are computed.
+        size: height and width of the pictures, in pixels; None takes 96 where the model can, else
+            the side of its input.
+        input_size: (N, C, H, W) of the model's input; None finds one, as ``module_tree``.
         keep: leave the panel of an earlier call with the same arguments open.
+
+    Raises:
+        ValueError: no layer of the model has maps, or ``layer`` is none of those that have.
     """
-    networks = Networks(model)
+    networks = Networks(model, size=input_size)
     first = networks.given[0]
 
     def beginning(network: str) -> str:
-        return layer_names(networks[network], nn.Conv2d)[0]
+        found, convolutions = counts(network), layer_names(networks[network], nn.Conv2d)
+        return next((name for name in convolutions if name in found), next(iter(found)))
 
+    @cache
     def counts(network: str) -> dict[str, int]:
-        return {name: shape[1] for name, shape in networks.map_shapes(network).items()}
+        shapes = networks.map_shapes(network, networks.size(network))
+        names = _some(list(shapes), networks[network], "maps")
+        return {name: shapes[name][1] for name in names}
+
+    @cache
+    def side(network: str) -> int:
+        own = networks.size(network)
+        try:
+            networks.map_shapes(network, (*own[:2], *[size or _SIDE] * (len(own) - 2)))
+        except ValueError:
+            return size or own[-1]
+        return size or _SIDE
 
     start = _known(networks.first, layer, list(counts(first))) if layer else beginning(first)
 
@@ -465,7 +567,7 @@ def explore_filters(
             channels=[channel],
             steps=steps,
             keep=range(steps + 1),
-            size=96,
+            size=side(network),
         )
         assert climb.values is not None
         curves = [
@@ -486,7 +588,6 @@ def explore_filters(
         adapt=adapt,
         start={"i0": steps},
         offline={"channel": range(min(4, counts(first)[start]))},
-        key=_key("filters", model, keep, layer, channel, steps),
     )
 
 

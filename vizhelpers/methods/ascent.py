@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from vizhelpers.errors import unknown
+from vizhelpers.gradients import gradients_of
 from vizhelpers.layers import run_to
 from vizhelpers.maps import arranged
 
@@ -38,14 +38,18 @@ def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence
     return output[range(len(x)), list(channels)].mean(dim=(1, 2))
 
 
-def uphill(leaf: Tensor, means: Tensor, lr: float) -> Tensor:
-    """Return the pictures one step further, without a graph.
+def uphill(model: nn.Module, leaf: Tensor, means: Tensor, lr: float) -> Tensor:
+    """Return the pictures one step further, (N, C, H, W), without a graph.
 
     Args:
+        model: that ``means`` was computed with, for the error texts.
         leaf: pictures (N, C, H, W) that ``means`` was computed of.
         means: what is to grow, (N,).
         lr: length of the step; each picture's gradient is divided by its own root mean square.
+
+    Raises:
+        ValueError: no gradient reaches the pictures.
     """
-    (gradient,) = torch.autograd.grad(means.sum(), leaf)
+    (gradient,) = gradients_of(means.sum(), [leaf], model, ["the pixels"])
     strength = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     return leaf.detach() + lr * (gradient / (strength + 1e-5))

@@ -14,23 +14,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.arguments import listed, one_of
-from vizhelpers.classes import Target, class_scores, targets_of, wanted_classes
+from vizhelpers.classes import ClassName, Target, Wanted, class_scores, targets_of, wanted_classes
 from vizhelpers.gradients import activations_and_gradients, logit_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.layers import as_list, captured
+from vizhelpers.layers import Layer, as_list, captured, layer_name
 from vizhelpers.maps import as_maps
 from vizhelpers.methods.cam_methods import CAM_METHODS, EQUATIONS, LABELS, pooled_head
 from vizhelpers.methods.cam_perturbation import perturbation_cams
 from vizhelpers.models import warning_word
+from vizhelpers.passes import without_autocast
 from vizhelpers.stack import ImageStack
 
 
 def cam(
     model: nn.Module,
     sample: HasTensor | Tensor,
-    layer: str,
+    layer: Layer,
     *,
-    target: int | str | None = None,
+    target: ClassName | Sequence[ClassName] = None,
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
@@ -39,9 +40,10 @@ def cam(
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        layer: dotted path of a layer with spatial maps; a vision transformer's tokens are laid on
-            the image (``maps.as_maps``).
-        target: class index or name; None asks for the predicted class, each image's own.
+        layer: a layer with spatial maps, by its dotted path or as the module itself; a vision
+            transformer's tokens are laid on the image (``maps.as_maps``).
+        target: class index or name, or a list with one for each image; None asks for the predicted
+            class, each image's own.
         method: one of ``CAM_METHODS``, which also says what it costs. "cam" is the original (Zhou
             et al. 2016), which needs a head that is a mean over space and one linear step: sum
             over k of w_k * a_k, without bias and without ReLU. "scorecam" and "ablationcam" are
@@ -57,15 +59,16 @@ def cam(
         ValueError: unknown method, layer or class; a layer without spatial maps; "cam" for a
             model whose head does not allow it; and what ``capture`` refuses.
     """
-    return cam_sweep(model, sample, layers=[layer], targets=[target], method=method, labels=labels)
+    layers = [layer_name(model, layer)]
+    return cam_sweep(model, sample, layers=layers, targets=[target], method=method, labels=labels)
 
 
 def cam_sweep(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
-    layers: Sequence[str],
-    targets: Sequence[int | str | None],
+    layers: Sequence[Layer],
+    targets: Sequence[ClassName | Sequence[ClassName]],
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
@@ -77,8 +80,8 @@ def cam_sweep(
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        layers: dotted module paths.
-        targets: class indices or names; None stands for the predicted class.
+        layers: their dotted paths, or the modules themselves.
+        targets: each as ``target`` in ``cam``.
         method: as in ``cam``.
         labels: class names, for a module of the user's own.
 
@@ -102,25 +105,26 @@ def cam_sweep(
     return _stack(model, sample, method, np.concatenate(list(rows.values())), axes, titles)
 
 
+@without_autocast()
 def cams_by_layer(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
-    layers: Sequence[str],
-    targets: Sequence[int | str | None],
+    layers: Sequence[Layer],
+    targets: Sequence[ClassName | Sequence[ClassName]],
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
     """Return what ``cam_sweep`` returns, but each layer's maps as a stack of their own size."""
     one_of("CAM method", method, CAM_METHODS)
-    layers, targets = as_list(layers), listed("targets", targets, "classes")
+    layers, targets = as_list(model, layers), listed("targets", targets, "classes")
     if not layers or not targets:
         raise ValueError(
             f"cam_sweep needs a list with at least one layer and one with at least one class, got "
             f"layers={layers!r}, targets={targets!r}."
         )
     x = input_tensor(model, sample)
-    wanted = wanted_classes(model, targets, labels=labels)
+    wanted = wanted_classes(model, targets, len(x), labels=labels)
     seen = _seen(model, x, layers, wanted, method)
     classes = targets_of(model, wanted, seen.output, len(x), labels=labels)
     found = [
@@ -130,12 +134,14 @@ def cams_by_layer(
     return [_layer_stack(model, sample, method, one, classes) for one in found]
 
 
+@without_autocast()
 def original_cam(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
     layers: Sequence[str],
-    targets: Sequence[int | str | None],
+    targets: Sequence[ClassName],
+    labels: Sequence[str] | None = None,
 ) -> ImageStack:
     """Return the original CAM at the first of several layers where it is defined.
 
@@ -146,14 +152,15 @@ def original_cam(
         sample: a ``Sample``, or a tensor (N, C, H, W).
         layers: dotted module paths, at least one.
         targets: class indices or names; None stands for the predicted class.
+        labels: class names, for a module of the user's own.
 
     Raises:
         ValueError: none of the layers will do; what was wrong with the first one.
     """
     x = input_tensor(model, sample)
-    wanted = wanted_classes(model, targets)
+    wanted = wanted_classes(model, targets, len(x), labels=labels)
     outputs, output = captured(model, x, layers)
-    classes = targets_of(model, wanted, output, len(x))
+    classes = targets_of(model, wanted, output, len(x), labels=labels)
     refusals = []
     for layer in layers:
         try:
@@ -193,7 +200,7 @@ class _LayerMaps:
 
 
 def _seen(
-    model: nn.Module, x: Tensor, layers: Sequence[str], wanted: Sequence[int | None], method: str
+    model: nn.Module, x: Tensor, layers: Sequence[str], wanted: Sequence[Wanted], method: str
 ) -> _Seen:
     def laid(layer: str, output: Tensor) -> Tensor:
         return as_maps(model, layer, output, x).float()
@@ -260,8 +267,9 @@ def _by_gradient(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
 def _by_head(
     model: nn.Module, layer: str, maps: Tensor, classes: Sequence[Target], output: Any
 ) -> list[Tensor]:
-    scores = class_scores(output, [index for target in classes for index in target.indices])
-    weight = pooled_head(model, scores.float(), maps, layer)
+    asked = [index for target in classes for index in target.indices]
+    scores = class_scores(output, asked, images=len(maps))
+    weight = pooled_head(model, scores, maps, layer)
     return [torch.einsum("nc,nchw->nhw", weight[target.indices], maps) for target in classes]
 
 

@@ -70,6 +70,11 @@ def _first_component(maps: Tensor) -> Tensor:
     pytorch-grad-cam's, but its SVD also computes one vector for each place: 23 s and 3 GB for the
     first layer of SqueezeNet, where this takes 0.1 s.
     """
+    if not maps.isfinite().all():
+        raise ValueError(
+            "The layer's maps hold NaN or infinite values, which have no principal component. "
+            "viz.feature_maps(model, sample, layer) shows in which layer they begin."
+        )
     rows = maps.double().flatten(1).T
     rows = rows - rows.mean(dim=0)
     component = torch.linalg.svd(rows, full_matrices=False).Vh[0]
@@ -93,7 +98,8 @@ def pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> T
     Returns:
         The weights W, (classes, C).
     """
-    precision = torch.finfo(dtype_of(model)).eps
+    precision = max(torch.finfo(dtype).eps for dtype in (dtype_of(model), scores.dtype))
+    scores = scores.float()
     close, rounding = max(1e-3, 4 * precision), 4 * precision * float(scores.abs().max())
     for matrix, bias in _linear_steps(model, scores.shape[1], maps.shape[1]):
         places = torch.einsum("kc,nchw->nkhw", matrix, maps) + bias[:, None, None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vizhelpers.arguments import whole_numbers
 from vizhelpers.errors import unknown
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.layers import capture
+from vizhelpers.layers import Layer, captured, layer_name
 from vizhelpers.maps import as_maps
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
@@ -19,7 +19,7 @@ Samples = HasTensor | Tensor | Mapping[str, HasTensor | Tensor]
 def feature_maps(
     model: nn.Module,
     sample: Samples,
-    layer: str,
+    layer: Layer,
     *,
     channels: Sequence[int] | None = None,
 ) -> ImageStack:
@@ -29,8 +29,8 @@ def feature_maps(
         model: any module that takes one tensor.
         sample: a ``Sample`` or a tensor (N, C, H, W); or ``{title: sample}``, each of one image,
             which adds an axis ``photograph``, so that one channel can be compared on one scale.
-        layer: dotted module path. A vision transformer's tokens are laid on the image
-            (``maps.as_maps``).
+        layer: its dotted path, or the module itself. A vision transformer's tokens are laid on the
+            image (``maps.as_maps``).
         channels: which channels; all of them where None.
 
     Returns:
@@ -48,6 +48,7 @@ def feature_maps(
         >>> feature_maps(net, torch.zeros(1, 3, 9, 9), "0").frames.shape
         (8, 7, 7)
     """
+    layer = layer_name(model, layer)
     if isinstance(sample, Mapping):
         if not sample:
             raise ValueError("feature_maps got no photograph: the mapping is empty.")
@@ -78,7 +79,7 @@ def feature_maps(
 def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarray:
     """Return (N, C, h, w)."""
     x = input_tensor(model, sample)
-    output = capture(model, x, [layer])[layer]
+    output = captured(model, x, [layer])[0][layer]
     return as_maps(model, layer, output, x).float().cpu().numpy()
 
 

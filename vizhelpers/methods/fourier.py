@@ -28,7 +28,7 @@ def random_spectrum(count: int, size: int, generator: torch.Generator) -> Tensor
     W is size // 2 + 1, since the picture is real; the last axis is real and imaginary part.
     """
     shape = (1, 3, size, size // 2 + 1, 2)
-    one = torch.randn(shape, generator=generator) * 0.01
+    one = torch.randn(shape, generator=generator, device="cpu") * 0.01
     return one.expand(count, -1, -1, -1, -1).clone()
 
 
@@ -39,8 +39,9 @@ def to_rgb(spectrum: Tensor) -> Tensor:
         spectrum: (N, 3, size, size // 2 + 1, 2), before it is scaled by 1 / frequency.
     """
     size = spectrum.shape[2]
-    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
-    scale = (size / frequency.clamp(min=1 / size)).to(spectrum.device)
+    device = spectrum.device
+    down, right = torch.fft.fftfreq(size, device=device), torch.fft.rfftfreq(size, device=device)
+    scale = size / torch.hypot(down[:, None], right[None]).clamp(min=1 / size)
     coefficients = torch.view_as_complex(spectrum) * scale
     waves = torch.fft.irfft2(coefficients, s=(size, size)) / 4
     colours = torch.tensor(_COLOURS, device=spectrum.device)
@@ -53,7 +54,7 @@ def random_view(x: Tensor, generator: torch.Generator) -> Tensor:
 
     All alike, so that what a picture becomes does not depend on those beside it.
     """
-    turn, scale, *shift = (torch.rand(4, generator=generator) * 2 - 1).tolist()
+    turn, scale, *shift = (torch.rand(4, generator=generator, device="cpu") * 2 - 1).tolist()
     angle, factor = math.radians(_TURN) * turn, 1 + _SCALE * scale
     cos, sin = factor * math.cos(angle), factor * math.sin(angle)
     right, down = (2 * _SHIFT / 128 * value for value in shift)

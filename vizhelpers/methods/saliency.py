@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.arguments import one_of, seed_of, whole
-from vizhelpers.classes import Target, logits, targets_of, wanted_classes
+from vizhelpers.classes import (
+    ClassName,
+    Target,
+    Wanted,
+    logits_and_ending,
+    probabilities,
+    targets_of,
+    wanted_classes,
+)
 from vizhelpers.gradients import (
     Score,
     input_gradient,
@@ -17,12 +25,13 @@ from vizhelpers.gradients import (
 )
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.models import warning_word
+from vizhelpers.passes import without_autocast
 from vizhelpers.progress import steps
 from vizhelpers.stack import ImageStack
 
 METHODS = ("vanilla", "guided", "input_x_gradient", "smoothgrad", "integrated_gradients")
 ONE_PASS = METHODS[:3]
-_SCORES = {"logit": logit_of, "probability": probability_of}
+_SCORES = ("logit", "probability")
 _NAMES = {
     "vanilla": "Saliency",
     "guided": "Guided backpropagation",
@@ -34,11 +43,12 @@ _TIMES_PIXEL = ("input_x_gradient", "integrated_gradients")
 _PASSES = {"smoothgrad": 25, "integrated_gradients": 50}
 
 
+@without_autocast()
 def saliency(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
-    target: int | str | None = None,
+    target: ClassName | Sequence[ClassName] = None,
     method: str = "vanilla",
     of: str = "logit",
     labels: Sequence[str] | None = None,
@@ -50,7 +60,8 @@ def saliency(
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        target: class index or name; None asks for the predicted class, each image's own.
+        target: class index or name, or a list with one for each image; None asks for the predicted
+            class, each image's own.
         method: "vanilla", the gradient (Simonyan et al. 2013); "guided", guided backpropagation
             (Springenberg et al. 2014); "input_x_gradient" (Shrikumar et al. 2016); "smoothgrad";
             "integrated_gradients". The last two stand in ``smoothgrad`` and
@@ -79,23 +90,34 @@ def saliency(
             0
         ]
     x = input_tensor(model, sample).detach()
-    wanted = wanted_classes(model, [target], labels=labels)
+    wanted = wanted_classes(model, [target], len(x), labels=labels)
     # A pass of its own: the many that are differentiated do not see the image itself.
-    output = logits(model, x) if target is None else None
+    output, ending = logits_and_ending(model, x)
     (asked,) = targets_of(model, wanted, output, len(x), labels=labels)
-    score = _SCORES[of](asked.indices)
+    score = _score(of, list(asked.indices), ending)
     if method == "smoothgrad":
         signed = smoothgrad(model, x, score, passes=count, seed=seed)
     else:
         signed = integrated_gradients(model, x, score, passes=count)
-    return _stack(model, sample, signed, asked, method, of)
+    return _stack(model, sample, signed, asked, method, _said(of, output, ending))
 
 
+def _score(of: str, target: Wanted, ending: str) -> Score:
+    return logit_of(target) if of == "logit" else probability_of(target, ending)
+
+
+def _said(of: str, output: Tensor, ending: str = "") -> str:
+    """Return what was differentiated: the output of a model with a softmax inside is no logit."""
+    already = output.shape[1] > 1 and probabilities(output, ending)[1]
+    return "probability" if already else of
+
+
+@without_autocast()
 def saliencies(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
-    targets: Sequence[int | str | None],
+    targets: Sequence[ClassName | Sequence[ClassName]],
     methods: Sequence[str] = ONE_PASS,
     of: str = "logit",
     labels: Sequence[str] | None = None,
@@ -108,14 +130,16 @@ def saliencies(
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        targets: class indices or names; None stands for the predicted class.
+        targets: each as ``target`` in ``saliency``.
         methods: of ``ONE_PASS``.
         of: as in ``saliency``.
         labels: class names, for a module of the user's own.
     """
     x = input_tensor(model, sample).detach()
-    wanted = wanted_classes(model, targets, labels=labels)
-    scores = [_SCORES[of](index) for index in wanted]
+    wanted = wanted_classes(model, targets, len(x), labels=labels)
+    # How an output becomes probabilities only matters where those are asked for.
+    ending = "" if of == "logit" else logits_and_ending(model, x)[1]
+    scores = [_score(of, index, ending) for index in wanted]
     found = {
         guided: input_gradients(model, x, scores, guided=guided)
         for guided in dict.fromkeys(method == "guided" for method in methods)
@@ -126,7 +150,8 @@ def saliencies(
         classes = targets_of(model, wanted, output, len(x), labels=labels)
         for asked, gradient in zip(classes, gradients, strict=True):
             signed = gradient * x if method == "input_x_gradient" else gradient
-            stacks.append(_stack(model, sample, signed, asked, method, of))
+            what = _said(of, output, ending)
+            stacks.append(_stack(model, sample, signed, asked, method, what))
     return stacks
 
 
@@ -177,11 +202,11 @@ def smoothgrad(
     Returns:
         The signed mean gradient, (N, C, H, W).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     spread = noise * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))
     total = torch.zeros_like(x)
     for _ in steps(range(passes), "noisy copy"):
-        drawn = torch.randn(x.shape, generator=generator).to(x)
+        drawn = torch.randn(x.shape, generator=generator, device="cpu").to(x)
         total += input_gradient(model, x + spread * drawn, score)
     return total / passes
 

@@ -1,6 +1,5 @@
 """Notebooks 01 and 02: a model's tree, and torchinfo's summary of it, without spending memory."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,13 @@ import torch
 from torch import nn
 
 from vizhelpers.arguments import one_of, texts, whole, whole_numbers
-from vizhelpers.inputs import bare, dtype_of
+from vizhelpers.dry import dry_run
+from vizhelpers.inputs import bare
 from vizhelpers.layers import output_shapes
+from vizhelpers.methods.work import counting, difference_in_words, in_units, work_of_rows
+from vizhelpers.passes import evaluating
+from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.sizes import input_size as input_size_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,38 +85,17 @@ class ModuleTree:
         )
 
 
-def on_meta(model: nn.Module) -> nn.Module:
-    """Return a copy of a model on torch's meta device: shapes without numbers, in milliseconds.
-
-    The copy's parameters hold no memory; hooks and the ``load_model`` card are not copied along
-    with any weight. The model itself is only read.
-    """
-    model = bare(model)
-    memo: dict[int, Any] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        empty = torch.empty_like(tensor, device="meta", requires_grad=False)
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
-    return copy.deepcopy(model, memo)
-
-
-def _empty(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
-    try:
-        return torch.empty(tuple(size), device="meta", dtype=dtype_of(model))
-    except RuntimeError as error:  # more numbers than can be counted
-        raise ValueError(f"input_size={tuple(size)} is too large: {error}.") from error
-
-
 def module_tree(
-    model: nn.Module, depth: int = 2, *, input_size: Sequence[int] = (1, 3, 224, 224)
+    model: nn.Module, depth: int = 2, *, input_size: Sequence[int] | None = None
 ) -> ModuleTree:
     """Return a model's module tree with output shapes, parameter counts and their shares.
 
     Args:
         model: any module that takes one tensor; it may live on the meta device.
         depth: levels below the model, at least 1.
-        input_size: (N, C, H, W) of the input that shapes are given for. No number is computed:
-            the pass runs on the meta device.
+        input_size: (N, C, H, W) of the input that shapes are given for; None finds one that the
+            model takes (``sizes.input_size``), 1 x 3 x 224 x 224 where it can. No number is
+            computed where the model runs on torch's meta device.
 
     Returns:
         A ``ModuleTree``: print it, or ``.plot()`` it. A module's parameters include those of the
@@ -126,9 +109,9 @@ def module_tree(
         Sequential on [1, 3, 8, 8]: 224 parameters
         0             Conv2d  [1, 8, 6, 6]            224  100.0%
     """
-    depth, input_size = whole("depth", depth, 1), whole_numbers("input_size", input_size, 0)
+    depth, size = whole("depth", depth, 1), _checked_size(model, input_size)
     model = bare(model)
-    shapes = output_shapes(on_meta(model), _empty(model, input_size))
+    shapes = dry_run(model, [size], output_shapes)
     total = sum(p.numel() for p in model.parameters())
     rows = []
     for name, module in model.named_modules():
@@ -138,29 +121,41 @@ def module_tree(
             share = count / total if total else 0.0
             kind = type(module).__name__
             rows.append(ModuleRow(name, level, kind, shapes.get(name), count, share))
-    return ModuleTree(type(model).__name__, tuple(input_size), total, tuple(rows))
+    return ModuleTree(type(model).__name__, size, total, tuple(rows))
+
+
+def _checked_size(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
+    if size is None:
+        return input_size_of(model)
+    return tuple(whole_numbers("input_size", size, 0))
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """torchinfo's totals for one input size; prints as torchinfo's table.
+    """Totals of a model for one input size; prints as torchinfo's table.
 
     Attributes:
         input_size: (N, C, H, W).
         parameters: how many numbers are learned.
-        mult_adds: multiply-adds of one forward pass, as torchinfo counts them.
+        mult_adds: multiply-adds of one forward pass in convolutions and matrix products, as
+            ``torch.utils.flop_counter`` counts them.
+        torchinfo_mult_adds: torchinfo's number for them, which stands in its table. It counts a
+            linear layer once for each image, not at each place or token, no product outside of a
+            layer, and biases as well. Where the two differ by more than 1 %, the printout says why.
         input_bytes: of one batch.
         pass_bytes: torchinfo's "Forward/backward pass size": 2 x 4 bytes for each number that
             a layer *with parameters* puts out.
         parameter_bytes: 4 for each parameter.
         text: the table.
-        layers: for each module (depth, "name: class", output shape, mult-adds of it and all that
-            is in it), in torchinfo's order.
+        layers: for each call of a module (depth, "name: class", output shape, mult-adds of it and
+            all that is in it), in torchinfo's order. What a module does beside its parts, such as
+            ``x @ w`` in its ``forward``, is in its own number only.
     """
 
     input_size: tuple[int, ...]
     parameters: int
     mult_adds: int
+    torchinfo_mult_adds: int
     input_bytes: int
     pass_bytes: int
     parameter_bytes: int
@@ -173,45 +168,57 @@ class ModelSummary:
         return self.input_bytes + self.pass_bytes + self.parameter_bytes
 
     def __repr__(self) -> str:
-        """Return torchinfo's table."""
+        """Return torchinfo's table, and below it how its mult-adds differ from the work."""
         return self.text
 
     def bars(self, depth: int = 1) -> "Bars":
-        """Return the modules down to some depth, each with its share of the mult-adds."""
+        """Return the modules down to some depth, each with its share of the mult-adds.
+
+        What the model computes outside of its modules has a row of its own, the last.
+        """
         from vizhelpers.view.charts import Bars
 
-        rows = [row for row in self.layers if 1 <= row[0] <= depth]
+        rows = [
+            (("  " * (level - 1) + name, *kind, " x ".join(map(str, shape))), work)
+            for level, text, shape, work in self.layers
+            if 1 <= level <= depth
+            for name, *kind in [text.split(": ")]
+        ]
+        alone = self.mult_adds - sum(work for level, *_, work in self.layers if level == 1)
+        if alone > 0:
+            rows.append((("outside of modules", "", ""), alone))
+        shares = [work / max(self.mult_adds, 1) for _, work in rows]
         return Bars(
-            f"Where the work is: {self.mult_adds / 1e9:.2f} G mult-adds",
+            f"Where the work is: {in_units(self.mult_adds)} mult-adds",
+            [cells for cells, _ in rows],
+            shares,
             [
-                ("  " * (level - 1) + name, *kind, " x ".join(map(str, shape)))
-                for level, text, shape, _ in rows
-                for name, *kind in [text.split(": ")]
+                f"{in_units(work)} ({share:.1%})"
+                for (_, work), share in zip(rows, shares, strict=True)
             ],
-            [work / max(self.mult_adds, 1) for *_, work in rows],
-            [f"{work / 1e6:,.1f} M ({work / max(self.mult_adds, 1):.1%})" for *_, work in rows],
         )
 
 
 def summary(
     model: nn.Module,
-    input_size: Sequence[int] = (1, 3, 224, 224),
+    input_size: Sequence[int] | None = None,
     *,
     depth: int = 3,
     col_names: Sequence[str] = ("output_size", "num_params"),
     col_width: int = 25,
 ) -> ModelSummary:
-    """Return torchinfo's summary, computed on the meta device and with its unit put right.
+    """Return a model's parameters, mult-adds and megabytes, with torchinfo's table of its layers.
 
-    Of a transformer, torchinfo's mult-adds are too few: it counts a linear layer once for each
-    image and not for each token, and leaves out the products inside attention.
+    The table shows torchinfo's own mult-adds, which are too few where linear layers see many places
+    or tokens, as in transformers. ``mult_adds`` is the work, and lines below the table explain a
+    difference of more than 1 %.
 
     torchinfo 1.8.0 writes ``(Units.GIGABYTES)`` for ``(G)`` on Python 3.11 and later. Its totals
     are the same on the meta device, which needs no memory for the numbers themselves.
 
     Args:
         model: any module that takes one tensor.
-        input_size: (N, C, H, W).
+        input_size: (N, C, H, W); None as in ``module_tree``.
         depth: levels of the tree in the table.
         col_names: torchinfo's columns, such as "kernel_size" and "mult_adds".
         col_width: of each of these columns, in characters.
@@ -234,58 +241,46 @@ def summary(
     for column in col_names:
         one_of("torchinfo column", column, known)
     depth, col_width = whole("depth", depth, 1), whole("col_width", col_width, 1, 200)
-    size = tuple(whole_numbers("input_size", input_size, 0))
-    copy_, empty = on_meta(model), _empty(model, size)
-    try:
-        # torchinfo draws a random input, on the meta device too: the caller's random state is kept.
-        with torch.random.fork_rng(devices=[]):
-            found = torchinfo.summary(
-                copy_,
-                input_data=empty,
-                depth=depth,
-                col_names=tuple(col_names),
-                col_width=col_width,
-                device="meta",
-                mode="eval",
-                verbose=0,
-            )
-    except RuntimeError:
-        _refuse(copy_, empty)
-        raise
+    size = _checked_size(model, input_size)
+
+    def look(stand_in: nn.Module, x: torch.Tensor) -> tuple[Any, Any]:
+        try:
+            # torchinfo draws a random input all the same: the caller's random state is kept.
+            with drawn_on_cpu(), evaluating(stand_in), counting(stand_in) as work:
+                found = torchinfo.summary(
+                    stand_in,
+                    input_data=x,
+                    depth=depth,
+                    col_names=tuple(col_names),
+                    col_width=col_width,
+                    device=x.device,
+                    mode="eval",
+                    verbose=0,
+                )
+            return found, work
+        except RuntimeError:
+            output_shapes(stand_in, x)  # says in words what torchinfo only points to
+            raise
+
+    found, work = dry_run(model, [size], look)
+    rows = found.summary_list
+    works = work_of_rows(rows, work)
     return ModelSummary(
         size,
         found.total_params,
+        work.total,
         found.total_mult_adds,
         found.total_input,
         found.total_output_bytes,
         found.total_param_bytes,
-        _with_units(str(found)),
-        tuple(_work_of_each(found.summary_list)),
+        "\n".join(
+            filter(None, (_with_units(str(found)), difference_in_words(rows, works, work.total)))
+        ),
+        tuple(
+            (row.depth, f"{row.var_name}: {row.class_name}", tuple(row.output_size or ()), done)
+            for row, done in zip(rows, works, strict=True)
+        ),
     )
-
-
-def _refuse(model: nn.Module, empty: torch.Tensor) -> None:
-    """Say which input the model cannot take in plain words, and none of torchinfo's."""
-    try:
-        output_shapes(model, empty)
-    except ValueError as refusal:
-        raise refusal from None
-
-
-def _work_of_each(
-    rows: Sequence[Any],
-) -> list[tuple[int, str, tuple[int, ...], int]]:
-    """Sum torchinfo's mult-adds over what is inside each module; it gives them for leaves only."""
-    work = [row.macs if row.is_leaf_layer else 0 for row in rows]
-    for i, row in enumerate(rows):
-        if not row.is_leaf_layer:
-            ends = (j for j in range(i + 1, len(rows)) if rows[j].depth <= row.depth)
-            inside = rows[i + 1 : next(ends, len(rows))]
-            work[i] = sum(r.macs for r in inside if r.is_leaf_layer)
-    return [
-        (row.depth, f"{row.var_name}: {row.class_name}", tuple(row.output_size or ()), macs)
-        for row, macs in zip(rows, work, strict=True)
-    ]
 
 
 def _with_units(text: str) -> str:

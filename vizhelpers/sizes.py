@@ -1,0 +1,74 @@
+"""The input size that a model takes, where nobody says it: read from the model, or tried."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vizhelpers.dry import dry_run
+from vizhelpers.inputs import bare
+from vizhelpers.passes import evaluating, forward, refuse_lazy
+
+_SIDES = (224, 32, 28, 64, 96, 128, 299, 384, 256)
+_PLAIN = (1, 3, 224, 224)
+
+
+def input_size(model: nn.Module) -> tuple[int, ...]:
+    """Return an input size (1, C, H, W) that a model runs on.
+
+    timm's models say it themselves. Otherwise common sizes are tried, the usual 1 x 3 x 224 x 224
+    first, with the channels of the model's convolutions or the width of its first linear layer.
+
+    Args:
+        model: any module that takes one tensor; it is only read.
+
+    Raises:
+        ValueError: the model takes none of the sizes; the way on is to pass ``input_size=``.
+
+    Example:
+        >>> input_size(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 10)))
+        (1, 1, 28, 28)
+    """
+    refuse_lazy(bare(model))
+    candidates = list(dict.fromkeys(_candidates(bare(model))))
+    try:
+        return dry_run(model, candidates, _runs)
+    except Exception as error:
+        raise ValueError(
+            f"No common input size suits {type(bare(model)).__name__} (tried {len(candidates)}, "
+            f"the first {candidates[0]}). Pass input_size=(N, C, H, W), or size= where only the "
+            f"side is asked for. {error}"
+        ) from error
+
+
+def _runs(model: nn.Module, x: Tensor) -> tuple[int, ...]:
+    with torch.no_grad(), evaluating(model):
+        forward(model, x)
+    return tuple(x.shape)
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[int, ...]]:
+    known = getattr(model, "pretrained_cfg", None)
+    if isinstance(known, dict) and known.get("input_size"):
+        yield (1, *known["input_size"])
+    convolutions = [m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)]
+    first = convolutions[0] if convolutions else None
+    if first is not None and not isinstance(first, nn.Conv2d | nn.ConvTranspose2d):
+        sides = (128, 1024, 16000) if len(first.kernel_size) == 1 else (16, 32, 64)
+        yield from ((1, first.in_channels, *[n] * len(first.kernel_size)) for n in sides)
+    linear = next((m for m in model.modules() if isinstance(m, nn.Linear)), None)
+    if first is None and linear is not None:
+        yield from _of_linear(linear.in_features)
+    channels = [first.in_channels] if first is not None else []
+    for side in _SIDES:
+        yield from ((1, c, side, side) for c in dict.fromkeys([*channels, 3, 1]))
+
+
+def _of_linear(width: int) -> Iterator[tuple[int, ...]]:
+    """Yield the pictures that are flattened to so many numbers, and the row of numbers itself."""
+    for channels in (1, 3):
+        side = math.isqrt(width // channels)
+        if side * side * channels == width and side > 1:
+            yield 1, channels, side, side
+    yield 1, width
