@@ -104,6 +104,14 @@ def test_apply_transforms_takes_arrays_and_tensors_of_floats() -> None:
     torch.testing.assert_close(ours.apply_transforms(tensor), expected, atol=0.03, rtol=0)
 
 
+def test_apply_transforms_takes_arrays_with_channels_first_as_flashtorch_documents() -> None:
+    pixels = np.asarray(viz.load_image("cat"))
+    expected = ours.apply_transforms(pixels)
+    with pytest.raises(ValueError, match="4 channels"):
+        theirs.apply_transforms(pixels.transpose(2, 0, 1))
+    assert torch.equal(ours.apply_transforms(pixels.transpose(2, 0, 1)), expected)
+
+
 # denormalize, standardize_and_clip, format_for_plotting
 
 

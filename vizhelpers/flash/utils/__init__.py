@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -37,8 +38,8 @@ def apply_transforms(image: Any, size: int = 224) -> Tensor:
     """Make a picture ready for an ImageNet network: resize, centre crop, normalise.
 
     Args:
-        image: a PIL image, an array (H, W, 3), a tensor (3, H, W), or anything else that
-            ``viz.load_image`` takes. Grey pictures become RGB, transparency is laid on white.
+        image: a PIL image, an array (H, W, 3) or (3, H, W), a tensor (3, H, W), or anything else
+            that ``viz.load_image`` takes. Grey pictures become RGB, transparency is laid on white.
         size: height and width of the result, in pixels.
 
     Returns:
@@ -49,6 +50,8 @@ def apply_transforms(image: Any, size: int = 224) -> Tensor:
         ImageError: a ``ValueError``; the picture cannot be read.
     """
     picture = tf.to_pil_image(image) if isinstance(image, Tensor) else image
+    if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] not in (1, 3, 4):
+        picture = picture.transpose(1, 2, 0)  # FlashTorch's documentation says (C, H, W)
     square = tf.center_crop(tf.resize(images.load_image(picture), [size]), [size])
     return tf.normalize(tf.to_tensor(square), IMAGENET_MEAN, IMAGENET_STD)[None].requires_grad_()
 
