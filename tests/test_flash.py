@@ -3,6 +3,7 @@
 import copy
 import gc
 import inspect
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from captum.attr import GuidedBackprop, Saliency
 from flashtorch.activmax.gradient_ascent import GradientAscent as TheirAscent
 from flashtorch.saliency.backprop import Backprop as TheirBackprop
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
 import vizhelpers as viz
@@ -407,7 +409,7 @@ def test_no_graph_is_kept(tiny: nn.Sequential) -> None:
         assert not picture.requires_grad
 
 
-def test_a_figure_needs_no_more_memory_for_more_steps(tiny: nn.Sequential) -> None:
+def test_a_step_keeps_its_pictures_and_nothing_else(tiny: nn.Sequential) -> None:
     """The most bytes of pictures that are alive at one time, seen from inside the network."""
 
     def most_alive(steps: int) -> int:
@@ -423,7 +425,85 @@ def test_a_figure_needs_no_more_memory_for_more_steps(tiny: nn.Sequential) -> No
         ascent.visualize(tiny[2], [0, 1], num_iter=steps)
         return max(sizes[2:])
 
-    assert most_alive(4) == most_alive(16) > 0
+    one_batch = 2 * 3 * 24 * 24 * 4
+    assert most_alive(7) - most_alive(3) == 4 * one_batch
+
+
+def _named(thing: object) -> set[str]:
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+def test_every_public_name_of_flashtorchs_objects_is_there(tiny: nn.Module, noise: Tensor) -> None:
+    their_backprop, backprop = TheirBackprop(copy.deepcopy(tiny)), Backprop(tiny)
+    their_backprop.model[1].inplace = False  # their hooks cannot bear in-place
+    their_backprop.calculate_gradients(noise.clone().requires_grad_(), guided=True)
+    backprop.calculate_gradients(noise, guided=True)
+    assert {"gradients", "relu_outputs"} <= _named(their_backprop) <= _named(backprop)
+    their_ascent, ascent = TheirAscent(their_backprop.model), GradientAscent(tiny)
+    assert {"output", "activation", "handlers"} <= _named(their_ascent) <= _named(ascent)
+    assert ascent.num_layers == their_ascent.num_layers == 7
+
+
+def test_backprops_attributes_are_flashtorchs(tiny: nn.Module, noise: Tensor) -> None:
+    theirs, ours = TheirBackprop(copy.deepcopy(tiny)), Backprop(tiny)
+    assert theirs.gradients is ours.gradients is None
+    returned = theirs.calculate_gradients(noise.clone().requires_grad_())
+    assert torch.equal(ours.calculate_gradients(noise), returned)
+    assert ours.gradients is not None
+    assert ours.gradients.shape == noise.shape
+    torch.testing.assert_close(ours.gradients, theirs.gradients)
+    ours.calculate_gradients(noise, guided=True, take_max=True)
+    assert ours.gradients.shape == noise.shape
+    assert not ours.gradients.requires_grad
+    assert ours.relu_outputs == []
+
+
+def _ascents(tiny: nn.Sequential) -> tuple[TheirAscent, GradientAscent]:
+    theirs = TheirAscent(copy.deepcopy(tiny), img_size=16)
+    theirs.model[1].inplace = False
+    return theirs, GradientAscent(tiny, img_size=16)
+
+
+def test_optimize_leaves_the_attributes_that_flashtorchs_leaves(tiny: nn.Sequential) -> None:
+    theirs, ours = _ascents(tiny)
+    for ascent in (theirs, ours):
+        assert (ascent.output, ascent.activation, ascent.gradients) == (None, None, None)
+        assert ascent.handlers == []
+    start = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    theirs.optimize(theirs.model[2], 1, start.clone().requires_grad_(), num_iter=3)
+    pictures = ours.optimize(tiny[2], 1, start, num_iter=3)
+    assert theirs.output is ours.output is None  # only visualize stores it
+    assert ours.activation is not None
+    assert ours.gradients is not None
+    torch.testing.assert_close(ours.activation, theirs.activation.detach())
+    torch.testing.assert_close(ours.gradients, theirs.gradients)
+    assert torch.equal(pictures[1] + ours.gradients, pictures[2])
+    assert not ours.activation.requires_grad
+    assert not ours.gradients.requires_grad
+    assert ours.handlers == []
+
+
+@pytest.mark.parametrize(("filters", "nested"), [(2, False), ([0, 2], True), (None, True)])
+def test_visualize_stores_every_picture_with_or_without_return_output(
+    tiny: nn.Sequential, filters: Any, nested: bool
+) -> None:
+    theirs, ours = _ascents(tiny)
+    theirs.visualize(theirs.model[2], filters, num_iter=2, num_subplots=3)
+    ours.visualize(tiny[2], filters, num_iter=2, num_subplots=3)
+    assert ours.output is not None
+    assert len(ours.output) == len(theirs.output)
+    kept, their_kept = (
+        (ours.output[-1], theirs.output[-1]) if nested else (ours.output, theirs.output)
+    )
+    assert [p.shape for p in kept] == [p.shape for p in their_kept] == [(1, 3, 16, 16)] * 2
+    assert all(p.grad_fn is None for p in kept)
+    assert ours.gradients is not None
+    assert torch.equal(kept[0] + ours.gradients, kept[1])  # both are the last filter's
+    activations = ours.activations[-1] if nested else ours.activations
+    assert float(ours.activation or 0) == activations[-1]
+    stored = ours.output
+    assert ours.visualize(tiny[2], filters, num_iter=2, return_output=True) is ours.output
+    assert ours.output is not stored
 
 
 def test_flashtorchs_lr_is_overridden_by_visualize(tiny: nn.Sequential) -> None:
@@ -518,6 +598,298 @@ def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path:
         Backprop(tiny).calculate_gradients(noise.expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="classes begin at 0"):
         Backprop(tiny).calculate_gradients(noise, -1)
+
+
+# Models of every kind.
+
+
+class Inception3(nn.Sequential):
+    """FlashTorch knows an Inception network by its class's name."""
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.DataParallel])
+@pytest.mark.parametrize("shape", [(1, 3, 224, 224), (2, 3, 224, 224), (1, 1, 299, 299)])
+def test_inceptions_size_is_demanded_in_flashtorchs_words(
+    wrap: Any, shape: tuple[int, ...]
+) -> None:
+    network = Inception3(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.zeros(shape)
+    words = r"Image must be 299x299 for Inception models\."
+    with pytest.raises(ValueError, match=words):
+        TheirBackprop(copy.deepcopy(network)).calculate_gradients(x)
+    with pytest.raises(ValueError, match=words):
+        Backprop(wrap(network)).calculate_gradients(x)
+    right = Backprop(wrap(network)).calculate_gradients(torch.zeros(1, 3, 299, 299))
+    assert right.shape == (3, 299, 299)
+
+
+class Constant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.tensor([0.8]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score
+
+
+def test_a_constant_output_has_gradient_zero(noise: Tensor) -> None:
+    assert torch.equal(Backprop(Constant()).calculate_gradients(noise, 0), torch.zeros(3, 12, 12))
+
+
+class Frozen(nn.Module):
+    """Fine-tuning as it is often written: the backbone runs without gradients."""
+
+    def __init__(self, tiny: nn.Sequential) -> None:
+        super().__init__()
+        self.backbone, self.head = tiny[:5], tiny[5:]
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            maps = self.backbone(x)
+        return self.head(maps)
+
+
+def test_a_forward_that_lets_no_gradient_through_is_explained(
+    tiny: nn.Sequential, noise: Tensor
+) -> None:
+    network = Frozen(tiny)
+    for guided in (False, True):
+        with pytest.raises(ValueError, match=r"No gradient reaches the pixels: Frozen .*no_grad"):
+            Backprop(network).calculate_gradients(noise, guided=guided)
+    with pytest.raises(ValueError, match="No gradient reaches the pixels"):
+        GradientAscent(network, img_size=16).optimize(tiny[2], 0, num_iter=2)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def test_compiled_and_parallel_models_give_what_the_module_inside_gives(
+    tiny: nn.Sequential, noise: Tensor, fresh_compiler: None
+) -> None:
+    expected = GradientAscent(tiny, img_size=16).optimize(tiny[2], 1, num_iter=3)[-1]
+    guided = Backprop(tiny).calculate_gradients(noise, guided=True)
+    compiled: Any = torch.compile(copy.deepcopy(tiny), backend="eager")
+    inside = compiled._orig_mod
+    parallel = nn.DataParallel(tiny)
+    layer = copy.deepcopy(tiny)
+    layer[2] = torch.compile(layer[2], backend="eager")
+    part = nn.Sequential(torch.compile(copy.deepcopy(tiny[:4]), backend="eager"), *tiny[4:])
+    in_place = copy.deepcopy(tiny)
+    in_place.compile(backend="eager")
+    for network in (compiled, part, layer, in_place):
+        network(noise)  # now the compiled program exists, and knows no hooks
+    for network, convolution in (
+        (compiled, inside[2]),
+        (inside, inside[2]),
+        (nn.DataParallel(compiled), inside[2]),
+        (parallel, parallel.module[2]),
+        (layer, layer[2]),
+        (part, part[0]._orig_mod[2]),
+        (part[0], part[0]._orig_mod[2]),
+        (in_place, in_place[2]),
+    ):
+        picture = GradientAscent(network, img_size=16).optimize(convolution, 1, num_iter=3)[-1]
+        assert torch.equal(picture, expected)
+        if network is not part[0]:
+            assert torch.equal(Backprop(network).calculate_gradients(noise, guided=True), guided)
+
+
+def test_a_convolution_may_be_the_model_itself(tiny: nn.Sequential) -> None:
+    convolution = tiny[0]
+    expected = GradientAscent(tiny, img_size=16).optimize(convolution, 1, num_iter=2)[-1]
+    picture = GradientAscent(convolution, img_size=16).optimize(convolution, 1, num_iter=2)[-1]
+    assert torch.equal(picture, expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_works_or_says_what_to_do(tiny: nn.Sequential, noise: Tensor) -> None:
+    expected = Backprop(tiny).calculate_gradients(noise)
+    part = nn.Sequential(torch.jit.script(tiny[:4]), *tiny[4:])
+    for network in (torch.jit.script(tiny), torch.jit.trace(tiny, noise), part):
+        found = Backprop(network).calculate_gradients(noise)
+        torch.testing.assert_close(found, expected)
+        with pytest.raises(ValueError, match=r"TorchScript.*Use the Python module.*guided=False"):
+            Backprop(network).calculate_gradients(noise, guided=True)
+    with pytest.raises(TypeError, match="Use the Python module that was scripted"):
+        GradientAscent(torch.jit.script(tiny))
+    with pytest.raises(TypeError, match="Use the Python module that was scripted"):
+        GradientAscent(part).optimize(next(part[0].children()), 0)
+    behind = nn.Sequential(torch.jit.script(tiny[:2]), tiny[2])
+    picture = GradientAscent(behind, img_size=16).optimize(tiny[2], 1, num_iter=2)[-1]
+    together = GradientAscent(tiny, img_size=16).optimize(tiny[2], 1, num_iter=2)[-1]
+    torch.testing.assert_close(picture, together)
+
+
+def network_of(channels: int) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(channels)
+    network = nn.Sequential(
+        nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1)
+    )
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return network.append(nn.Flatten())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_networks_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+    network = network_of(channels)
+    x = torch.rand(1, channels, 14, 10, generator=torch.Generator().manual_seed(0))
+    expected = Saliency(network).attribute(x.clone().requires_grad_(), 2, abs=False)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # class 2 need not be the predicted one
+        torch.testing.assert_close(Backprop(network).calculate_gradients(x, 2), expected)
+        figure = Backprop(network).visualize(x, 2)
+    assert isinstance(figure, Figure)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert "RGB" not in "".join(titles)
+    assert ("mean of" in titles[0]) == ("mean of" in titles[1]) == (channels > 1)
+    shown = figure.axes[1].images[0].get_array()
+    assert shown is not None
+    np.testing.assert_array_equal(shown > 0.5, expected.mean(0) > 0)
+    ascent = GradientAscent(network, img_size=12, lr=0.01)
+    figure = ascent.visualize(network[2], [0, 3], num_iter=3)
+    assert isinstance(figure, Figure)
+    assert figure.get_suptitle() == "Conv2d" + f", mean of {channels} channels" * (channels > 1)
+    assert ascent.output is not None
+    assert ascent.output[0][0].shape == (1, channels, 12, 12)
+    assert np.all(np.diff(ascent.activations) > 0)
+    if channels > 1:
+        with pytest.raises(ValueError, match=f"takes {channels} channels, a photograph has 3"):
+            ascent.deepdream("cat", network[2], 0, num_iter=1)
+    else:
+        ascent.deepdream("cat", network[2], 0, num_iter=1)
+        assert ascent.gradients is not None
+        assert ascent.gradients.shape == (1, 1, 12, 12)
+
+
+def test_a_grey_networks_dream_begins_with_the_grey_photograph() -> None:
+    network = network_of(1)
+    (picture,) = GradientAscent(network, img_size=32).deepdream(
+        "cat", network[0], 0, lr=0.0, num_iter=1, return_output=True
+    )
+    pixels = viz.flash.utils.denormalize(picture)[0, 0]
+    colours = viz.flash.utils.denormalize(viz.flash.utils.apply_transforms("cat", 32)).detach()
+    photograph = viz.flash.utils.format_for_plotting(colours).mul(255).round().byte().numpy()
+    grey = np.asarray(Image.fromarray(photograph).convert("L")) / 255
+    np.testing.assert_allclose(pixels, grey, atol=0.01)
+    assert grey.std() > 0.05
+
+
+class Repeated(nn.Module):
+    """Takes three channels, although its first convolution in the order of definition takes 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = nn.Conv2d(12, 4, 3)
+        self.early = nn.Conv2d(3, 12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.late(self.early(x))
+
+
+def test_the_order_of_definition_does_not_matter() -> None:
+    network = Repeated()
+    assert GradientAscent(network, 16).optimize(network.late, 0, num_iter=1)[0].shape[1] == 3
+
+
+def test_use_gpu_runs_a_copy_of_any_model(
+    tiny: nn.Sequential, noise: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float64 stands for CUDA, which the machine need not have."""
+    expected = Backprop(tiny).calculate_gradients(noise)
+    ascent = GradientAscent(tiny, img_size=16, use_gpu=True)
+    climb = ascent.optimize(tiny[2], 1, num_iter=2)[-1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Tensor, "cuda", lambda tensor: tensor.double())
+    tiny[4].lock = threading.Lock()  # copy.deepcopy fails for it
+    found = Backprop(tiny).calculate_gradients(noise, use_gpu=True)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), expected)
+    picture = ascent.optimize(tiny[2], 1, num_iter=2)[-1]
+    assert picture.dtype == torch.float64
+    torch.testing.assert_close(picture.float(), climb, rtol=1e-3, atol=1e-3)
+    assert {p.dtype for p in tiny.parameters()} == {torch.float32}
+
+
+def test_the_default_device_and_autocast_change_nothing(tiny: nn.Sequential, noise: Tensor) -> None:
+    def everything() -> tuple[Tensor, ...]:
+        backprop, ascent = Backprop(tiny), GradientAscent(tiny, img_size=16)
+        backprop.visualize(noise, None)
+        return (
+            backprop.calculate_gradients(noise),
+            backprop.calculate_gradients(noise, guided=True),
+            ascent.optimize(tiny[2], 1, num_iter=2)[-1],
+            ascent.deepdream("cat", tiny[2], 1, num_iter=2, return_output=True)[-1],
+            ascent.visualize(tiny[2], [1, 3], num_iter=2, return_output=True)[0][-1],
+        )
+
+    expected = everything()
+    with torch.device("meta"):
+        on_meta = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert tiny[0](noise).dtype == torch.bfloat16
+        in_autocast = everything()
+    for found in (on_meta, in_autocast):
+        assert all(map(torch.equal, found, expected))
+
+
+def test_a_photograph_climbs_in_the_models_own_precision(tiny: nn.Sequential) -> None:
+    half = copy.deepcopy(tiny).bfloat16()
+    ascent = GradientAscent(half, img_size=16)
+    pictures = ascent.deepdream("cat", half[2], 1, num_iter=2, return_output=True)
+    assert pictures[-1].dtype == torch.bfloat16
+
+
+def test_nan_weights_are_named_as_the_cause(tiny: nn.Sequential, noise: Tensor) -> None:
+    with torch.no_grad():
+        tiny[0].weight[0] = float("nan")
+    backprop, ascent = Backprop(tiny), GradientAscent(tiny, img_size=16)
+    for call in (
+        lambda: backprop.calculate_gradients(noise),
+        lambda: backprop.visualize(noise, 2, guided=True),
+        lambda: ascent.optimize(tiny[2], 0, num_iter=2),
+        lambda: ascent.visualize(tiny[0], [1, 0], num_iter=1),
+        lambda: ascent.deepdream("cat", tiny[2], 0, num_iter=1),
+    ):
+        with pytest.raises(ValueError, match=r"NaN.*diverged"):
+            call()
+
+
+class Root(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 0).sqrt().sum(dim=(2, 3))
+
+
+def test_a_gradient_that_is_no_number_is_returned_but_not_drawn(noise: Tensor) -> None:
+    assert Backprop(Root()).calculate_gradients(noise).isnan().any()
+    with pytest.raises(ValueError, match="gradient holds NaN"):
+        Backprop(Root()).visualize(noise, None)
+
+
+def test_a_class_is_a_whole_number_or_a_list_of_one(tiny: nn.Module, noise: Tensor) -> None:
+    backprop = Backprop(tiny)
+    top = int(tiny(noise).argmax())
+    expected = backprop.calculate_gradients(noise, top)
+    for same in ([top], (top,), np.array([top]), torch.tensor([top]), np.int64(top), [None]):
+        assert torch.equal(backprop.calculate_gradients(noise, same), expected)  # type: ignore[arg-type]
+    for wrong in (1.5, "tabby", True, [0, 1], []):
+        with pytest.raises(TypeError, match=r"target_class=.*expected a whole number"):
+            backprop.calculate_gradients(noise, wrong)  # type: ignore[arg-type]
+
+
+def test_visualize_takes_a_sample_as_well(model: nn.Module, cat: viz.Sample) -> None:
+    ours = Backprop(model).visualize(cat, None, return_output=True)  # type: ignore[arg-type]
+    assert torch.equal(ours[0], Backprop(model).calculate_gradients(cat.x))
+
+
+def test_no_modules_are_refused_where_they_are_given() -> None:
+    for kind in (Backprop, GradientAscent):
+        with pytest.raises(TypeError, match=r"Expected a torch\.nn\.Module, got str"):
+            kind("alexnet")  # type: ignore[arg-type]
 
 
 # What FlashTorch's README and its example notebooks show, with only the import changed.

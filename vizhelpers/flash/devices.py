@@ -1,13 +1,26 @@
 """``use_gpu``: FlashTorch moves the user's model for good; we take a copy for one call."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.layers import twin
+
 
 def placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tensor]:
-    """Return model and input where the work is done: a CUDA copy of both, or as they are."""
+    """Return model and input for one call: copies of both on CUDA, or both as they are.
+
+    Args:
+        model: any module; it is only read.
+        x: network input (N, C, H, W).
+        use_gpu: ask for CUDA; without a CUDA device nothing is moved, as in FlashTorch.
+    """
     if not (use_gpu and torch.cuda.is_available()):
         return model, x
-    return copy.deepcopy(model).cuda(), x.cuda()
+    return twin(model, _on_cuda, hooks=True), x.cuda()
+
+
+def _on_cuda(tensor: Tensor) -> Tensor:
+    moved = tensor.detach().cuda()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(moved, requires_grad=tensor.requires_grad)
+    return moved

@@ -6,65 +6,107 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import functional as tf
 
 from vizhelpers.errors import unknown
-from vizhelpers.flash.utils import apply_transforms
-from vizhelpers.layers import evaluating
+from vizhelpers.flash.utils import apply_transforms, denormalize
 from vizhelpers.methods.ascent import mean_activations, uphill
+from vizhelpers.passes import evaluating
+from vizhelpers.samples import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
 class Climb:
-    """For each filter: the pictures, (1, 3, H, W) each, and the activation before each step."""
+    """What a climb leaves, without any graph.
+
+    Attributes:
+        pictures: for each filter the picture after each step, (1, C, H, W).
+        activations: for each filter its mean activation before each step.
+        activation: the last filter's before the last step, a scalar.
+        gradient: the last filter's in the last step, divided by its root mean square, (1, C, H, W).
+    """
 
     pictures: list[list[Tensor]]
     activations: list[list[float]]
+    activation: Tensor
+    gradient: Tensor
 
 
 def climb(
-    model: nn.Module,
-    start: Tensor,
-    layer: str,
-    filters: list[int],
-    *,
-    lr: float,
-    steps: int,
-    keep_all: bool,
+    model: nn.Module, start: Tensor, layer: str, filters: list[int], *, lr: float, steps: int
 ) -> Climb:
-    """Climb from one picture for all filters as one batch.
+    """Climb from one picture for all filters as one batch, and return every step's pictures.
 
     The network runs only as far as ``layer``, and each step's graph is freed before the next.
 
     Args:
-        model: any module that takes (N, 3, H, W).
-        start: (1, 3, H, W).
+        model: any module that takes (N, C, H, W).
+        start: (1, C, H, W).
         layer: dotted path of a convolution.
         filters: which of its filters.
         lr: length of a step; each picture's gradient is divided by its own root mean square.
         steps: how many.
-        keep_all: keep the picture after each step, else the last one alone.
+
+    Raises:
+        ValueError: the layer's output holds NaN, or no gradient reaches the pictures.
     """
     means: list[Tensor] = []
-    kept: list[Tensor] = []
+    batches: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         x = start.detach().expand(len(filters), -1, -1, -1).clone()
         for _ in range(steps):
-            leaf = x.detach().requires_grad_()
-            # The network gets a copy: it may begin in-place, which a leaf does not bear.
-            mean = mean_activations(model, leaf.clone(), layer, filters)
-            x = uphill(leaf, mean, lr)
+            # What is added to the picture: a step of length 1 from zero is the gradient itself.
+            zero = torch.zeros_like(x).requires_grad_()
+            mean = mean_activations(model, x + zero, layer, filters)
+            gradient = uphill(model, zero, mean, 1.0)
+            x = x + lr * gradient
             means.append(mean.detach())
-            kept = [*kept, x] if keep_all else [x]
-    pictures = [[x[i : i + 1] for x in kept] for i in range(len(filters))]
-    return Climb(pictures, torch.stack(means, dim=1).tolist())
+            batches.append(x)
+    curves = torch.stack(means, dim=1)
+    if curves.isnan().any() or x.isnan().any():
+        raise ValueError(
+            f"Layer {layer!r} puts out NaN, or its gradient is NaN: the weights diverged in "
+            "training, or numbers overflowed, so no picture raises its activation."
+        )
+    pictures = [[x[i : i + 1] for x in batches] for i in range(len(filters))]
+    return Climb(pictures, curves.tolist(), means[-1][-1].clone(), gradient[-1:].clone())
 
 
-def grey_noise(model: nn.Module, size: int, seed: int) -> Tensor:
-    """Return pixels 150 to 180 of 255, normalised, (1, 3, size, size), where the model is."""
-    pixels = np.random.default_rng(seed).uniform(150, 180, (size, size, 3)).astype(np.uint8)
-    weight = next(model.parameters(), torch.empty(0))
-    return apply_transforms(pixels, size).to(weight)
+def grey_noise(size: int, seed: int, channels: int) -> Tensor:
+    """Return pixels 150 to 180 of 255, normalised, (1, channels, size, size)."""
+    pixels = np.random.default_rng(seed).uniform(150, 180, (size, size, channels))
+    return _normalized(tf.to_tensor(pixels.astype(np.uint8)))
+
+
+def photograph(image: Image.Image, size: int, channels: int) -> Tensor:
+    """Return a photograph, normalised, (1, channels, size, size): in RGB, or grey.
+
+    Raises:
+        ValueError: ``channels`` is neither 3 nor 1.
+    """
+    x = apply_transforms(image, size).detach()
+    if channels == 3:
+        return x
+    if channels != 1:
+        raise ValueError(
+            f"The model takes {channels} channels, a photograph has 3, or 1 if it is grey. "
+            "optimize(layer, filter_idx, input_) climbs from a tensor of your own."
+        )
+    return _normalized(tf.rgb_to_grayscale(denormalize(x))[0])
+
+
+def _normalized(pixels: Tensor) -> Tensor:
+    """Return pixels (C, H, W), 0 to 1, as a batch with ImageNet's mean and standard deviation.
+
+    Of one channel the first colour's are taken, as ``denormalize`` does; of other numbers, the
+    mean of the three colours'.
+    """
+    channels = len(pixels)
+    if channels in (1, 3):
+        return tf.normalize(pixels, IMAGENET_MEAN[:channels], IMAGENET_STD[:channels])[None]
+    return tf.normalize(pixels, [np.mean(IMAGENET_MEAN)], [np.mean(IMAGENET_STD)])[None]
 
 
 def checked_filters(layer: nn.Conv2d, filters: list[Any]) -> list[int]:
