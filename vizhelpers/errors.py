@@ -1,7 +1,8 @@
 """Error texts that name what was given, what is possible, and the way on."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 
 class ImageError(ValueError):
@@ -58,9 +59,40 @@ def said(given: object, longest: int = 80) -> str:
 
 
 def nearest(given: str, names: list[str], count: int = 3) -> list[str]:
-    """Return up to ``count`` names that resemble ``given``, nearest first."""
+    """Return up to ``count`` names that resemble ``given``, nearest first.
+
+    Names that contain it as whole words are preferred to names in which a word begins with it, and
+    these to names that are spelt alike ("cat" finds "tiger cat", and neither "crate" nor "castle").
+    """
     by_lower = {name.lower(): name for name in reversed(names)}
-    lower = given.lower()
-    close = difflib.get_close_matches(lower, by_lower, n=count, cutoff=0.6)
-    inside = [key for key in by_lower if len(lower) > 2 and lower in key and key not in close]
-    return [by_lower[key] for key in (close + sorted(inside, key=len))[:count]]
+    lower, known = given.strip().lower(), list(dict.fromkeys(map(str.lower, names)))
+    ways = [sorted(with_words(lower, known, whole=whole), key=len) for whole in (True, False)]
+    # Chinese is written without spaces between words.
+    part = len(lower) > 2 or not lower.isascii()
+    inside = sorted((name for name in known if part and lower in name), key=len)
+    best = next(filter(None, [*ways, _spelt_alike(lower, known, count), inside]), [])
+    return [by_lower[name] for name in best[:count]]
+
+
+def _spelt_alike(given: str, names: list[str], count: int) -> list[str]:
+    """Return the names spelt like ``given``, or with a word spelt like it: "cats" finds "cat"."""
+    words = {word for name in names for word in re.split(r"[\W_]+", name) if word}
+    (best,) = difflib.get_close_matches(given, [*names, *words], n=1, cutoff=0.6) or [""]
+    if best in words.difference(names):
+        return sorted(with_words(best, names), key=len)
+    return difflib.get_close_matches(given, names, n=count, cutoff=0.6)
+
+
+def with_words(words: str, names: Sequence[str], *, whole: bool = True) -> list[str]:
+    """Return the names that contain ``words`` as whole words; upper and lower case are alike.
+
+    Args:
+        words: one word, or several in this order.
+        names: searched; the result keeps their order.
+        whole: False if the last word may be longer: "retriev" finds "golden retriever".
+    """
+    if not words.strip():
+        return []
+    end = "(?![^\\W_])" if whole else ""
+    wanted = re.compile(f"(?<![^\\W_]){re.escape(words.strip())}{end}", re.IGNORECASE)
+    return [name for name in names if wanted.search(name)]

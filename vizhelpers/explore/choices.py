@@ -1,14 +1,17 @@
 """What the panels let a reader choose from: photographs, classes, layers with maps."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import ipywidgets as widgets
+import traitlets
 from torch import nn
 
 from vizhelpers.classes import Prediction, class_index, predict
+from vizhelpers.errors import with_words
 from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.explore.networks import Networks, Shapes
 from vizhelpers.images import load_image, sample_images
@@ -19,12 +22,23 @@ from vizhelpers.view.charts import Bars
 YOURS = "your photograph"
 _ALL = 10**6  # classes: more than any model has
 _FEW = 3  # layers
+_NAMED = 12  # classes in an error text
 # Both halves' classes, since neither is always among the five most probable.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
 _COPIES = re.compile(
     # BatchNormAct2d of timm is a block's last step, and its maps are no copy of a neighbour's.
     "Pool|ReLU|Dropout|BatchNorm(?!Act)|SiLU|Hardswish|Identity|Sequential"
 )
+
+
+class Upload(widgets.FileUpload):
+    """A button that takes a file from the reader.
+
+    Attributes:
+        complaint: why the last file cannot be used, or "".
+    """
+
+    complaint = traitlets.Unicode("")
 
 
 class Photographs:
@@ -45,31 +59,40 @@ class Photographs:
             self._own[YOURS] = load_image(image)
         start = image if bundled else YOURS
         self.dropdown = dropdown("photograph", [*self._own, *names], start)
-        self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your own")
+        self.upload = Upload(accept="image/*", multiple=False, description="Your own")
         self.upload.observe(self._uploaded, names="value")
         self.sample = lru_cache(maxsize=8)(self._prepare)
         self.answer = lru_cache(maxsize=8)(self._predict)
 
     def _uploaded(self, change: Any) -> None:
-        """Offer an uploaded file under a name of its own, and choose it.
+        """Offer an uploaded photograph under a name of its own and choose it.
 
-        The file is read when the panel computes its picture, so that what is wrong with it is said
-        there.
+        A file that cannot be read is not offered; the panel shows the upload's ``complaint``.
         """
         if not change["new"]:
             return
+        # An empty value: the same file would otherwise be no change the next time.
+        self.upload.set_trait("value", type(change["new"])())
+        self.upload.complaint = ""
+        try:
+            photograph = load_image(change["new"])
+        except Exception as error:  # nobody would see what a widget's callback raises
+            self.upload.complaint = str(error)
+            return
         name = YOURS if YOURS not in self._own else f"{YOURS} {len(self._own) + 1}"
-        self._own[name] = change["new"]
+        self._own[name] = photograph
         others = [value for _, value in options_of(self.dropdown)]
         self.dropdown.options = [name, *others]
         self.dropdown.value = name
 
     def _prepare(self, network: str, name: str) -> Sample:
-        return prepare(self.networks[network], self._own.get(name, name))
+        own = self._own.get(name, name)
+        return prepare(self.networks[network], own, transform=self.networks.transform(network))
 
     def _predict(self, network: str, name: str) -> list[Prediction]:
         """Return all classes, the most probable first: classes, bars and ranks need one pass."""
-        return predict(self.networks[network], self.sample(network, name), k=_ALL)
+        labels = self.networks.labels(network)
+        return predict(self.networks[network], self.sample(network, name), k=_ALL, labels=labels)
 
     def size(self, network: str) -> tuple[int, ...]:
         """Return the shape of a network's input."""
@@ -87,33 +110,87 @@ class Photographs:
         Args:
             network: by name.
             name: of the photograph.
-            asked: by index or name; where it is None or "", nothing is asked.
+            asked: by index, or by what was typed; None and "" ask for nothing.
             count: how many of the most probable.
         """
-        model = self.networks[network]
+        model, labels = self.networks[network], self.networks.labels(network)
         top = [p.index for p in self.answer(network, name)[:count]]
-        known = card(model)
-        halves = _HALVES.get(name, ()) if known and len(known.labels) == 1000 else ()
-        first = [class_index(model, one) for one in asked if one not in (None, "")]
-        more = [class_index(model, label) for label in halves]
+        given = [one for one in asked if one is not None and str(one).strip()]
+        first = [asked_class(model, one, labels) for one in given]
+        names = labels_of(model, labels)
+        more = [names.index(label) for label in _HALVES.get(name, ()) if label in names]
         return list(dict.fromkeys([*first, *top, *more]))
 
 
-def class_names(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of a model's classes, none where they are not known."""
+def labels_of(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the names of a model's classes: the reader's own, or those on its card, or none."""
     known = card(model)
-    return known.labels if known else ()
+    return tuple(labels) if labels is not None else known.labels if known else ()
 
 
-def class_search(model: nn.Module) -> widgets.Combobox:
-    """Return a box that finds any class by name and adds it to those on offer."""
-    return widgets.Combobox(
-        options=class_names(model),
-        placeholder="type any class name",
+def class_names(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the name of each class, with its index where several share the name.
+
+    Upper and lower case are alike: ImageNet has "Cardigan", a dog, and "cardigan", a garment.
+    Empty if the names are not known.
+    """
+    names = labels_of(model, labels)
+    count = Counter(label.lower() for label in names)
+    return tuple(f"{n} ({i})" if count[n.lower()] > 1 else n for i, n in enumerate(names))
+
+
+def class_search(model: nn.Module, labels: Sequence[str] | None = None) -> widgets.Combobox:
+    """Return a text box that finds any class by name or index and adds it to the class menu.
+
+    The browser's own suggestions hold what is typed anywhere ("crate" for "cat"); ``view.js``
+    replaces them by those that hold it as a word.
+    """
+    search = widgets.Combobox(
+        options=class_names(model, labels),
+        placeholder="type any class name or index",
         description="another class",
         continuous_update=False,
         **wide(),
     )
+    search.add_class("vz-search")
+    return search
+
+
+def asked_class(model: nn.Module, asked: int | str, own_labels: Sequence[str] | None = None) -> int:
+    """Return the index of a class that is given by index or by what a reader typed.
+
+    Args:
+        model: a classifier.
+        asked: an index, or a text: a name, an index in digits, or words that one name contains.
+        own_labels: class names, for a model of the reader's own.
+
+    Raises:
+        ValueError: no class fits, or several; the text names them with their indices.
+    """
+    if not isinstance(asked, str):
+        return class_index(model, asked, labels=own_labels)
+    text, names = asked.strip(), class_names(model, own_labels)
+    labels = labels_of(model, own_labels)
+    if text in names:
+        return names.index(text)
+    called = [i for i, label in enumerate(labels) if label.lower() == text.lower()]
+    # "282", and "tiger cat (282)" as the error text below writes it.
+    number = re.fullmatch(r"(?:.*\()?(\d+)\)?", text)
+    if number and not called:
+        return class_index(model, int(number[1]), labels=own_labels)
+    found = called or [i for i, label in enumerate(labels) if with_words(text, [label])]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return class_index(model, text, labels=own_labels)  # raises; the nearest are named there
+    raise ValueError(_several(text, [f"{labels[i]} ({i})" for i in found], bool(called)))
+
+
+def _several(text: str, found: Sequence[str], called: bool) -> str:
+    more = f", … ({len(found)} in all)" if len(found) > _NAMED else ""
+    what = f"classes are called {text!r}" if called else f"class names contain {text!r}"
+    way_on = "Type the index." if called else "Type one of these names, or its index."
+    return f"{len(found)} {what}: {', '.join(found[:_NAMED])}{more}. {way_on}"
 
 
 def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
@@ -121,6 +198,8 @@ def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
     top = answer[:5]
     place, found = next((i, p) for i, p in enumerate(answer) if p.index == asked)
     title, marked = "What the model says", place
+    if found.assumed:
+        title += f" ({found.assumed})"
     if place >= len(top):
         marked = -1
         title += f" ({found.label}: rank {place + 1}, {found.probability:.1e})"
@@ -139,7 +218,7 @@ def main_layers(model: nn.Module, shapes: Shapes, count: int = 8) -> list[str]:
     Blocks rather than their parts, and no pooling, activation or normalisation, whose maps are
     near copies of their neighbours'.
     """
-    shapes = _of_several_cells(shapes)
+    shapes = of_several_cells(shapes)
     modules = dict(model.named_modules())
     worth = [name for name in shapes if not _COPIES.search(type(modules[name]).__name__)]
     outer = _outermost(worth)
@@ -159,9 +238,10 @@ def _inside(name: str, names: Sequence[str]) -> list[str]:
 
 def pooled_layers(model: nn.Module, shapes: Shapes, count: int = 4) -> list[str]:
     """Return the last layers with maps, the nearest to the head first: one may suit "cam"."""
-    last = [*main_layers(model, shapes)[-1:], *list(_of_several_cells(shapes))[::-1]]
+    last = [*main_layers(model, shapes)[-1:], *list(of_several_cells(shapes))[::-1]]
     return list(dict.fromkeys(last))[:count]
 
 
-def _of_several_cells(shapes: Shapes) -> Shapes:
+def of_several_cells(shapes: Shapes) -> Shapes:
+    """Return the layers whose maps have more than one cell."""
     return {name: shape for name, shape in shapes.items() if shape[2] * shape[3] > 1}

@@ -5,12 +5,14 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import wraps
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
+from traitlets import TraitError
 
 from vizhelpers.explore.controls import (
     Control,
@@ -22,6 +24,7 @@ from vizhelpers.explore.controls import (
     options_of,
     widget_for,
 )
+from vizhelpers.explore.identity import key_of_call
 from vizhelpers.explore.scene import Scene
 from vizhelpers.explore.worker import Worker
 from vizhelpers.progress import Cancelled, watching
@@ -30,6 +33,7 @@ from vizhelpers.view.html import Page, save_html
 from vizhelpers.view.view import StackView
 from vizhelpers.view.wire import LARGEST
 
+P = ParamSpec("P")
 Controls = Mapping[str, widgets.Widget]
 _KEPT = 24  # scenes
 _log = logging.getLogger(__name__)
@@ -41,9 +45,9 @@ class Panel:
 
     Controls of two kinds: *requests* need the model, so a change is computed in a thread of the
     panel's own and shown when it is there; *axes* move through frames that the browser has
-    already, so the kernel is not asked. An error becomes a message in the place of the picture,
-    and the controls stay alive. Viewers that run no widgets (GitHub, a PDF) show a PNG of the
-    state at display.
+    already, so the kernel is not asked. An error becomes a message above the picture that was
+    there before, and names the requests that this picture answers. Viewers that run no widgets
+    (GitHub, a PDF) show a PNG of the state at display.
 
     Attributes:
         title: one line that says what is shown.
@@ -66,7 +70,6 @@ class Panel:
         offline: Mapping[str, Sequence[Any]] | None = None,
         jumps: Mapping[str, tuple[str, int]] | None = None,
         extra: Sequence[widgets.Widget] = (),
-        key: Hashable = None,
     ) -> None:
         """Compute and show the first scene at once; later ones in the panel's thread.
 
@@ -82,8 +85,8 @@ class Panel:
             jumps: request -> (trait of the view, where it goes when the request changes): a class
                 that was typed is the first of those on offer, and is wanted at once. -1 is the
                 last.
-            extra: widgets that stand above the requests, such as an upload button.
-            key: a panel that was made with the same key is closed.
+            extra: widgets that stand above the requests, such as an upload button. The trait
+                ``complaint`` of one is shown as a message.
         """
         self.title = title
         self.requests = dict(requests or {})
@@ -96,6 +99,8 @@ class Panel:
         self._by_trait: dict[str, tuple[widgets.Widget, Any]] = {}
         self._start = dict(start or {})
         self._lock = threading.RLock()  # between what is wanted and what is shown
+        self._complaint = ""  # of an extra widget
+        self._going_back = False  # ``stop`` sets the requests to what is shown
         self._extra = tuple(extra)
         self._row = widgets.VBox([*self._extra, *self.requests.values()])
         self.box = widgets.VBox([self._row, self.view])
@@ -106,9 +111,12 @@ class Panel:
         self._line = f"{title} [{', '.join(self.controls)}]"
         for control in self.requests.values():
             control.observe(self._changed, names="value")
+        for widget in [*self._extra, *self.requests.values()]:
+            widget.add_class("vz-request")  # view.js: it needs the kernel
+        for widget in self._extra:
+            if widget.has_trait("complaint"):
+                widget.observe(self._complained, names="complaint")
         self.view.on_msg(self._told)
-        self._key = key
-        replace_open(key, self)
 
     # ------------------------------------------------------------ requests
 
@@ -126,12 +134,17 @@ class Panel:
         return self._scenes[key]
 
     def _changed(self, change: Any) -> None:
-        if self._worker.runs_here():
-            return  # bounds that follow another request, not a reader's hand
+        if self._worker.runs_here() or self._going_back:
+            return  # set by the panel itself, not by a reader
         with self._lock:
+            self._complaint = ""
             self.view.busy = f"Computing: {self.title} …"
             self.view.progress = -1.0
             self._worker.submit(self._answer)
+
+    def _complained(self, change: Any) -> None:
+        with self._lock:
+            self._complaint = self.view.message = change["new"]
 
     def _answer(self, wanted: Callable[[], bool]) -> None:
         """Compute what the requests ask for now; runs in the worker's thread."""
@@ -162,7 +175,19 @@ class Panel:
             _log.exception("panel %r failed", self.title)
         with self._lock:
             if wanted():
+                message = f"{message} {self._what_is_shown()}" if message else self._complaint
                 self.view.message, self.view.busy = message, ""
+
+    def _what_is_shown(self) -> str:
+        """Return a sentence that names the requests whose control and picture differ."""
+        texts = []
+        for name, value in self._shown_values.items():
+            control = self.requests[name]
+            if value not in (control.value, ""):
+                known = {v: text for text, v in _pairs(control)}
+                texts.append(f"{control.description or name} {known.get(value, value)!r}")
+        shown = f": it shows {', '.join(texts)}" if texts else ""
+        return f"The picture has not changed{shown}."
 
     def _settle(self) -> None:
         """Let bounds and options of requests follow other requests."""
@@ -170,14 +195,39 @@ class Panel:
             self._adapt(self.requests)
 
     def _told(self, view: Any, content: Any, buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("type") == "stop":
+        """Act on a message from the browser."""
+        kind = content.get("type") if isinstance(content, dict) else None
+        if kind == "stop":
             self.stop()
+        elif kind == "ping":  # the view asks whether this kernel still runs
+            self.view.send({"type": "pong"})
 
     def stop(self) -> None:
-        """Give up what is being computed; the picture stays as it is."""
+        """Give up what is being computed; the picture stays, and the controls return to it."""
         with self._lock:
             self._worker.cancel()
-            self.view.busy = ""
+            self._going_back = True
+            self._go_back()
+            self._going_back = False
+            self.view.message = self.view.busy = ""
+            # Once more when the job has ended: until then it may give options to the controls.
+            self._worker.submit(self._settle_back)
+
+    def _settle_back(self, wanted: Callable[[], bool]) -> None:
+        """Set the requests and their bounds to what is shown; runs in the worker's thread."""
+        with self._lock:
+            if wanted():
+                self._go_back()
+                self._settle()
+                self._go_back()
+
+    def _go_back(self) -> None:
+        """Set the requests to what is shown, as far as their options hold it; compute nothing."""
+        for name, value in self._shown_values.items():
+            try:
+                self.requests[name].value = value
+            except TraitError:  # an option of another network, until the options follow
+                continue
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is being computed; False where ``timeout`` seconds were too few."""
@@ -273,7 +323,7 @@ class Panel:
 
     def page(self, *, largest: int = LARGEST) -> Page:
         """Return what ``save_html`` writes."""
-        now = self._values()
+        now = self._shown_values
         choices = {name: self._offline_choices(name, now[name]) for name in self.requests}
         combinations = list(product(*choices.values()))
         scenes = [
@@ -294,9 +344,7 @@ class Panel:
         )
 
     def _offline_choices(self, name: str, now: Any) -> list[tuple[str, Any]]:
-        control = self.requests[name]
-        pairs = options_of(control) if hasattr(control, "options") else []
-        texts = {value: text for text, value in pairs if isinstance(value, Hashable)}
+        texts = {value: text for text, value in _pairs(self.requests[name])}
         wanted = [now, *(value for value in self._offline.get(name, ()) if value != now)]
         if all(isinstance(value, int) for value in wanted):
             wanted = sorted(wanted)
@@ -309,7 +357,7 @@ class Panel:
         return self._line
 
     def _png(self) -> bytes:
-        return b"" if self.message else to_png(self.figure())
+        return to_png(self.figure())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Offer the live widget, and beside it the picture for viewers that run no widgets.
@@ -330,11 +378,12 @@ class Panel:
         return bundle, display[1] if display else {}
 
     def close(self) -> None:
-        """Stop the work, and free the widgets in the kernel and in the browser."""
-        if _open.get(self._key) is self:
-            del _open[self._key]
+        """Stop the work, free the widgets, and drop all references to models and photographs."""
+        for key in [key for key, panel in _open.items() if panel is self]:
+            del _open[key]
         self._worker.cancel()
         self._scenes.clear()
+        self._compute, self._adapt, self._still = _closed, None, None
         # JupyterLab keeps the models of closed widgets, each with its last two states: small ones.
         self.view.scene = {}
         self.view.progress = 1.0
@@ -342,6 +391,17 @@ class Panel:
             free(widget, link)
         for widget in [*self._extra, *self.requests.values(), self._row, self.view, self.box]:
             free(widget)
+            widget.unobserve_all()
+
+
+def _closed(**requests: Any) -> Scene:
+    raise ValueError("This panel is closed. Run its cell again.")
+
+
+def _pairs(control: widgets.Widget) -> list[tuple[str, Any]]:
+    """Return (text, value) of each choice of a control; none if it has no hashable choices."""
+    pairs = options_of(control) if hasattr(control, "options") else []
+    return [(text, value) for text, value in pairs if isinstance(value, Hashable)]
 
 
 _TRAITS = ("i0", "i1", "i2", "blend", "own_scale", "grid")
@@ -375,11 +435,21 @@ def free(widget: widgets.Widget, link: Any = None) -> None:
             part.close()
 
 
-def replace_open(key: Hashable, panel: Panel) -> None:
-    """Remember a panel by its key; close the one that had the key before."""
-    if key is None:
-        return
-    old = _open.get(key)
-    if old is not None:
-        old.close()
-    _open[key] = panel
+def one_for_each_call(explore: Callable[P, Panel]) -> Callable[P, Panel]:
+    """Let a function close the panel of an earlier call with equal arguments.
+
+    A cell that runs again thereby replaces its panel. With ``keep=True`` nothing is closed. The
+    key of a call refers to the arguments while the panel is open, so that no id is reused.
+    """
+
+    @wraps(explore)
+    def replacing(*args: P.args, **kwargs: P.kwargs) -> Panel:
+        panel = explore(*args, **kwargs)
+        if not kwargs.get("keep"):
+            key = key_of_call(explore, *args, **kwargs)
+            if key in _open:
+                _open[key].close()
+            _open[key] = panel
+        return panel
+
+    return replacing

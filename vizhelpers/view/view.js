@@ -243,6 +243,30 @@ export function readout(scene, frame, row, column) {
   return `${place}: ${inWords(value, 4)}${unit && ` (${unit})`}`;
 }
 
+/** What no search may take for words. @param {string} text */
+const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+/**
+ * What a search box suggests for a text: [value, label] pairs. Names that contain it as whole words
+ * come first, then those in which a word begins with it; all names where there are neither.
+ * @param {string[]} names
+ * @param {string} typed
+ * @returns {[string, string][]}
+ */
+export function suggestions(names, typed) {
+  const text = typed.trim();
+  if (!text) return names.map((name) => [name, ""]);
+  const start = `(^|[^\\p{L}\\p{N}])${literal(text)}`;
+  const begins = new RegExp(start, "iu");
+  const whole = new RegExp(`${start}($|[^\\p{L}\\p{N}])`, "iu");
+  const found = names.filter((name) => begins.test(name));
+  const ordered = [...found.filter((n) => whole.test(n)), ...found.filter((n) => !whole.test(n))];
+  if (!ordered.length && /^\d+$/.test(text) && names[Number(text)]) {
+    return [[text, names[Number(text)]]];
+  }
+  return (ordered.length ? ordered : names).map((name) => [name, ""]);
+}
+
 /**
  * Bytes, whatever way they came: from Jupyter a view of a buffer, from a page base64.
  * @param {any} value
@@ -305,11 +329,12 @@ function skeleton(el) {
     grid: sheet("grid", "all frames"),
     busy: make("div", "busy"),
     message: make("p", "message", { role: "alert" }),
+    kernel: make("p", "message vz-kernel", { role: "alert" }),
   };
   parts.grid.canvas.setAttribute("role", "slider");
   parts.main.append(parts.photo.frame, parts.map.frame, parts.bar, parts.chart);
-  const { root, name, main, title, readout, tools, grid, busy, message } = parts;
-  root.append(name, busy, message, main, title, readout, tools, grid.frame);
+  const { root, name, main, title, readout, tools, grid, busy, message, kernel } = parts;
+  root.append(name, busy, message, kernel, main, title, readout, tools, grid.frame);
   el.append(root);
   return parts;
 }
@@ -468,6 +493,12 @@ function drawn(tag, attributes) {
 
 // ---------------------------------------------------------------- the view
 
+const LARGEST_ZOOM = 8;
+const RESTARTED = "The kernel was restarted; run the cell again.";
+const SILENT = "The kernel does not answer. If another cell is running, wait for its end; "
+  + "if the kernel was restarted, run the cell again.";
+const PATIENCE = 5000; // milliseconds
+
 /** All that one view remembers besides the model's traits. @param {Model} model
  * @param {HTMLElement} el */
 function createView(model, el) {
@@ -480,6 +511,7 @@ function createView(model, el) {
     pixel: /** @type {[number, number] | null} */ (null),
     drawing: 0,
     columns: 1,
+    kernel: "",
     keys: /** @type {Record<string, string>} */ ({}),
   };
 }
@@ -538,6 +570,7 @@ function draw(view) {
   if (!parts.grid.frame.hidden) drawGrid(view, frame, own);
   drawReadout(view, frame);
   parts.tools.hidden = !pictures;
+  drawTools(view);
   parts.root.dataset.frame = String(frame);
 }
 
@@ -558,9 +591,9 @@ function drawTitle({ parts, scene }, frame) {
   parts.map.canvas.setAttribute("aria-label", `${scene.name}: ${text}. Arrow keys read pixels.`);
 }
 
-/** What is being computed, and what went wrong. @param {View} view */
-function drawState({ parts, model }) {
-  const busy = String(model.get("busy") || "");
+/** What is being computed, and what went wrong; the picture stays. @param {View} view */
+function drawState({ parts, model, kernel }) {
+  const busy = kernel === RESTARTED ? "" : String(model.get("busy") || "");
   const done = Number(model.get("progress"));
   parts.root.classList.toggle("vz-working", busy !== "");
   parts.root.setAttribute("aria-busy", String(busy !== ""));
@@ -574,12 +607,23 @@ function drawState({ parts, model }) {
     if (done >= 0) bar.value = done;
     else bar.removeAttribute("value");
   }
-  const message = String(model.get("message") || "");
-  parts.message.hidden = message === "";
-  const text = message && `⚠ ${message}`;
-  write(parts.message, text);
-  parts.main.hidden = parts.title.hidden = parts.tools.hidden = message !== "";
-  parts.name.hidden = parts.readout.hidden = message !== "";
+  warn(parts.message, String(model.get("message") || ""));
+  warn(parts.kernel, kernel);
+}
+
+/** @param {HTMLElement} element @param {string} text "" hides the element */
+function warn(element, text) {
+  element.hidden = text === "";
+  write(element, text && `⚠ ${text}`);
+}
+
+/** Only buttons that do something. @param {View} view */
+function drawTools({ parts, scene, zoom, timer }) {
+  const [play, larger, smaller] = /** @type {any} */ (parts.tools.children);
+  play.hidden = (scene?.titles.length ?? 0) < 2;
+  if (play.hidden && timer) play.click();
+  larger.disabled = zoom >= LARGEST_ZOOM;
+  smaller.disabled = zoom <= 1;
 }
 
 /** What is being computed, how far it is, and a button that stops it. @param {Model} model */
@@ -742,7 +786,7 @@ function addTools(view) {
     const button = make("button", "zoom", { type: "button", "aria-label": label });
     button.textContent = text;
     button.addEventListener("click", () => {
-      view.zoom = Math.max(1, Math.min(8, view.zoom * times));
+      view.zoom = Math.max(1, Math.min(LARGEST_ZOOM, view.zoom * times));
       refresh(view);
     });
     view.parts.tools.append(button);
@@ -753,6 +797,68 @@ function addTools(view) {
  * on a dropdown would leave for the next cell. @param {Event} event */
 function keepKeys({ target }) {
   /** @type {Element} */ (target).setAttribute("data-lm-suppress-shortcuts", "true");
+}
+
+/** The names that ipywidgets gave to a search box. @type {WeakMap<Element, string[]>} */
+const NAMES = new WeakMap();
+
+/** Suggest words to who types in a search box: a browser by itself matches any part of a name, so
+ * that "cat" would bring crates and castles. @param {Event} event */
+function suggest({ target }) {
+  const input = /** @type {HTMLInputElement} */ (target);
+  const list = input.closest(".vz-search") && input.list;
+  if (!list) return;
+  if (!list.querySelector(".vz-suggestion")) {
+    NAMES.set(list, Array.from(list.querySelectorAll("option"), (option) => option.value));
+  }
+  list.replaceChildren(...suggestions(NAMES.get(list) ?? [], input.value).map(([value, label]) => {
+    const option = make("option", "suggestion", label ? { label } : {});
+    option.value = value;
+    return option;
+  }));
+}
+
+/** Say it when the kernel is gone: a front end that tells marks the view; otherwise a control that
+ * needs the kernel asks for a sign of life. Returns the question, and what undoes it.
+ * @param {View} view */
+function watchKernel(view) {
+  const { model, parts } = view;
+  let waiting = 0;
+  /** @param {string} text */
+  const say = (text) => {
+    clearTimeout(waiting);
+    waiting = 0;
+    view.kernel = text;
+    refresh(view);
+  };
+  const answered = (/** @type {any} */ content) => content?.type === "pong" && say("");
+  // Later: the front end marks the view in a listener of its own.
+  const told = () => setTimeout(() => {
+    say(parts.root.closest(".jupyter-widgets-disconnected") ? RESTARTED : "");
+  });
+  const ask = (/** @type {Event} */ { target }) => {
+    const needed = /** @type {Element} */ (target).closest(".vz-request, .vz-stop");
+    if (!needed || waiting || view.kernel === RESTARTED) return;
+    waiting = setTimeout(() => say(SILENT), PATIENCE);
+    model.send({ type: "ping" });
+  };
+  model.on("msg:custom", answered);
+  model.on("comm_live_update", told);
+  const undo = () => {
+    clearTimeout(waiting);
+    model.off("msg:custom", answered);
+    model.off("comm_live_update", told);
+  };
+  return { ask, undo };
+}
+
+/** Listen to the box that holds the view and its controls. @param {View} view
+ * @param {(event: Event) => void} ask */
+function listenToBox({ parts }, ask) {
+  const box = parts.root.closest(".widget-vbox");
+  box?.addEventListener("focusin", keepKeys);
+  ["focusin", "input"].forEach((event) => box?.addEventListener(event, suggest));
+  ["change", "pointerdown", "keydown"].forEach((event) => box?.addEventListener(event, ask));
 }
 
 /** Draw a model into an element; returns what undoes it.
@@ -771,8 +877,9 @@ export function render({ model, el }) {
   listenToGrid(view);
   [view.parts.map.canvas, view.parts.photo.canvas].forEach((c) => listenToPicture(view, c));
   addTools(view);
+  const { ask, undo } = watchKernel(view);
   const sizes = new ResizeObserver(() => {
-    view.parts.root.closest(".widget-vbox")?.addEventListener("focusin", keepKeys);
+    listenToBox(view, ask);
     again();
   });
   sizes.observe(view.parts.root);
@@ -780,6 +887,7 @@ export function render({ model, el }) {
   return () => {
     traits.forEach((name) => model.off(`change:${name}`, again));
     model.off("change:scene", newScene);
+    undo();
     sizes.disconnect();
     clearInterval(view.timer);
     cancelAnimationFrame(view.drawing);

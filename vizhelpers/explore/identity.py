@@ -1,0 +1,107 @@
+"""Compare the arguments of two calls: by content where that can be read, else by identity."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_SCALARS = (type(None), bool, int, float, complex, str)
+_BY_IDENTITY = (type, ModuleType, BuiltinFunctionType)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A reference that compares by identity, and keeps the object's id from being reused."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both refer to the same object."""
+        return isinstance(other, Reference) and self.value is other.value
+
+    def __hash__(self) -> int:
+        """Return the id: the object itself need not be hashable."""
+        return id(self.value)
+
+
+def key_of_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Hashable:
+    """Return a key that is equal for calls with equal arguments, however these are passed.
+
+    Args:
+        function: its signature gives the names and the defaults; the argument ``keep`` is left out.
+        *args: positional arguments of the call.
+        **kwargs: its keyword arguments.
+    """
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    arguments = [(name, value) for name, value in bound.arguments.items() if name != "keep"]
+    return function.__qualname__, content(arguments)
+
+
+def content(value: Any, within: frozenset[int] = frozenset()) -> Hashable:
+    """Return a hashable object that compares equal for values with equal content.
+
+    Large data is replaced by a digest. Models are compared by identity, and so is whatever cannot
+    be pickled. A function that a notebook's cell defines is compared by its code and by the
+    variables that it uses, since the cell makes a new one whenever it runs.
+
+    Args:
+        value: any object.
+        within: ids of the containers that hold ``value``, so that a cycle ends.
+    """
+    if isinstance(value, _SCALARS):
+        return type(value), repr(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return type(value), hashlib.blake2b(bytes(value)).digest()
+    if isinstance(value, CodeType):
+        return value  # code objects compare by value
+    if isinstance(value, _BY_IDENTITY) or _is_model(value) or _is_imported(value):
+        return Reference(value)
+    if id(value) in within:
+        return type(value), "cycle"
+    try:
+        parts = _parts(value)
+    except Exception:  # an object's own pickling code may raise anything
+        return Reference(value)
+    return type(value), *(content(part, within | {id(value)}) for part in parts)
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    """Return all that a value consists of; raise an exception where that is not known."""
+    if type(value) in (list, tuple):
+        return tuple(value)
+    if type(value) is dict:
+        return tuple(value.items())
+    if isinstance(value, FunctionType):
+        used = inspect.getclosurevars(value)
+        defaults = (value.__defaults__, value.__kwdefaults__)
+        return value.__code__, defaults, dict(used.nonlocals), dict(used.globals)
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return str(value.dtype), tuple(value.shape), array.tobytes()
+    state = value.__reduce_ex__(2)
+    if isinstance(state, str):
+        raise TypeError("Pickle would store the object's name only.")
+    return tuple(state)
+
+
+def _is_model(value: Any) -> bool:
+    """Whether a value is an ``nn.Module``, and not one of torchvision's transforms."""
+    if not isinstance(value, nn.Module):
+        return False
+    parts = [module for module in value.modules() if type(module) is not nn.Sequential]
+    packages = {".".join(type(part).__module__.split(".")[:2]) for part in parts}
+    return packages != {"torchvision.transforms"}
+
+
+def _is_imported(value: Any) -> bool:
+    """Whether a value is a function of a module, the same object whenever a cell runs."""
+    if not isinstance(value, FunctionType) or value.__module__ == "__main__":
+        return False
+    return getattr(sys.modules.get(value.__module__), value.__name__, None) is value
