@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from vizhelpers.labs.plain import Plain, plain
 from vizhelpers.labs.run import Fault, Runner
+from vizhelpers.labs.values import Plain, plain
 from vizhelpers.samples import prepare
 
 Kind = Literal["derive", "implement", "break"]
