@@ -206,8 +206,11 @@ NO_CHECKPOINTS: dict[str, tuple[bytes, str]] = {
     "web page": (b"<!DOCTYPE html><html><title>404", "a web page"),
     "JSON": (b'{"error": "rate limit"}', "JSON text"),
     "text": (b"Quota exceeded.\n", "a text file"),
-    "archive": (archive(**{"resnet.pth": b"x"}), "an archive that holds resnet.pth. Unpack it"),
-    "gzip": (b"\x1f\x8b\x08\0" + b"\0" * 30, "an archive. Unpack it first"),
+    "archive": (
+        archive(**{"resnet.pth": b"x"}),
+        "an archive that holds resnet.pth. First unpack it",
+    ),
+    "gzip": (b"\x1f\x8b\x08\0" + b"\0" * 30, "an archive. First unpack it"),
     "cut off": (torch_file()[:5000], "its end is missing"),
     "damaged inside": (torch_file().replace(b"features.0.", b"features\xff0."), "damaged"),
     "NumPy": (array_file(), "a NumPy file"),

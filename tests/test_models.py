@@ -43,6 +43,34 @@ def test_random_weights_are_seeded_and_leave_the_global_state(name: str) -> None
     assert not card(a).trained and not a.training
 
 
+SOURCES = [(), ("squeezenet1_1", None), ("efficientnet_lite0",), ("efficientnet_lite0", None)]
+
+
+@pytest.mark.parametrize("arguments", [*SOURCES, ("squeezenet1_1", "file")])
+def test_models_are_on_the_cpu_whatever_the_default_device_is(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    if "file" in arguments:
+        path = tmp_path / "mine.pth"
+        torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), path)
+        arguments = ("squeezenet1_1", str(path))
+    expected = viz.load_model(*arguments).state_dict()
+    with torch.device("meta"):  # stands for "cuda"
+        state = viz.load_model(*arguments).state_dict()
+    assert {value.device.type for value in state.values()} == {"cpu"}
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("arguments", SOURCES)
+def test_loading_a_model_leaves_the_random_states_of_accelerators_alone(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    viz.load_model(*arguments)
+    assert not seeded
+
+
 def test_unknown_model_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="'resnet18'"):
         viz.load_model("resnet-18")

@@ -331,6 +331,18 @@ def test_another_default_device_changes_nothing(
     np.testing.assert_array_equal(sample.view, expected.view)
 
 
+def test_a_model_of_timm_is_prepared_under_another_default_device(
+    net: nn.Module, photograph: Image.Image
+) -> None:
+    net.pretrained_cfg = {"input_size": (3, 56, 56), "mean": MEAN, "std": STD}
+    expected = viz.prepare(net, photograph)
+    with torch.device("meta"):
+        sample = viz.prepare(net, photograph)
+        normalised = normalise_for(net, sample.x)
+    assert torch.equal(sample.x, expected.x) and normalised.device.type == "cpu"
+    np.testing.assert_array_equal(sample.view, expected.view)
+
+
 @pytest.mark.parametrize(
     "transform",
     [

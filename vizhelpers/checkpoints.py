@@ -105,7 +105,7 @@ def _what_archive(path: Path, error: Exception) -> str:
     if all(name.endswith(".npy") for name in names):
         return f"{path.name} is no checkpoint but NumPy arrays. np.load(path) reads them."
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return f"{path.name} is an archive that holds {shown}. Unpack it first."
+    return f"{path.name} is an archive that holds {shown}. First unpack it."
 
 
 def _pickled_objects(path: Path, error: Exception) -> str:

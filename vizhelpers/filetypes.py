@@ -43,7 +43,7 @@ _KINDS = (
     (rb"[{\[]", FileKind("JSON text: the download got an answer in words", _PAGE, _PAGE)),
     (
         rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ",
-        FileKind("an archive", "Unpack it first.", "Unpack it first."),
+        FileKind("an archive", "First unpack it.", "First unpack it."),
     ),
     (
         rb".{4}ftyp(isom|iso2|mp4.|avc1|qt  |M4V )",

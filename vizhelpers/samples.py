@@ -137,7 +137,8 @@ def _own_transform(model: nn.Module) -> Transform:
     if isinstance(getattr(inside, "pretrained_cfg", None), dict):
         from timm.data import create_transform, resolve_data_config
 
-        return create_transform(**resolve_data_config({}, model=inside))
+        with torch.device("cpu"):  # it holds its mean as a tensor
+            return create_transform(**resolve_data_config({}, model=inside))
     raise ValueError(
         f"{type(inside).__name__} did not come from viz.load_model, so its preprocessing is "
         "unknown. Pass transform=, such as "
