@@ -139,8 +139,9 @@ class ImageStack:
         fixed = [label for label in labels if label not in self.name]
         parts = [self.name, *(fixed if len(self) > 1 else [])]
         left_out = "" if shown == len(self) else f" ({shown} of {len(self)})"
-        gaps = f" · {NO_NUMBER_NAME}: no number" if any(self._gaps[:shown]) else ""
-        return " · ".join(part for part in parts if part) + left_out + gaps
+        gaps = f"{NO_NUMBER_NAME}: no number" if any(self._gaps[:shown]) else ""
+        title = " · ".join(part for part in parts if part) + left_out
+        return " · ".join(part for part in (title.lstrip(), gaps) if part)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -358,7 +359,9 @@ class ImageStack:
 
         if self.scale == "rgb":
             return None
-        low, high = self.limits()[0]
+        low, high = self._all_limits[0]
+        if low == high and not np.isfinite(self.frames).any():
+            low = high = math.nan
         if len(self) == 1:
             return Bar(self.scale, self.unit, low, high)
         if self.scale_group == "all":

@@ -23,8 +23,8 @@ class Bar:
     """What the colour bar says: the scale's name, the values at its ends, and a label.
 
     Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
-    to "highest", and the numbers stand in the tiles' titles. Ends that are NaN or infinite are
-    written beside a bar without numbers.
+    to "highest", and the numbers stand in the tiles' titles. With ends that are NaN or infinite it
+    says "no numbers".
     """
 
     scale: str
@@ -87,10 +87,10 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
         ends = {"sequential": (0.0, 1.0), "diverging": (0.0, 0.5, 1.0)}[bar.scale]
         names = {2: ("low", "high"), 3: ("−max", "0", "+max")}[len(ends)]
         axes.set_yticks(list(ends), labels=list(names))
-    elif unknown:
-        axes.set_yticks([0.0, 1.0], labels=[f"{low:g}", f"{high:g}"])
     elif flat:
-        axes.set_yticks([low], labels=[f"{low:g} everywhere"])
+        words = "no numbers" if unknown else f"{low + 0:g} everywhere"
+        # Along the bar: across, the words would be cut off at the figure's edge.
+        axes.set_yticks([start], labels=[words], rotation=90, va="bottom")
     else:
         values = np.linspace(low, high, 5)
         axes.set_yticks(list(values), labels=[f"{value:.3g}" for value in values])

@@ -104,7 +104,9 @@ class Curve:
         values = np.where(np.isfinite(values), values, np.nan)
         figure = new_figure(width, 2.8)
         axes = figure.add_axes((0.17, 0.17, 0.78, 0.68))
-        axes.plot(range(len(values)), values, color=_BLUE)
+        # With gaps a value may stand alone, and a line alone would not show it.
+        marker = "." if np.isnan(values).any() else None
+        axes.plot(range(len(values)), values, color=_BLUE, marker=marker)
         axes.plot([self.marked], [values[self.marked]], "o", color=_ORANGE)
         axes.set_title(self._title(), fontsize=10, loc="left")
         axes.set_xlabel(self.xlabel, fontsize=8)

@@ -37,8 +37,11 @@ def colourise(
     Returns:
         (H, W, 3) or (N, H, W, 3) uint8.
     """
-    low, high = (np.asarray(end, dtype=frames.dtype)[..., None, None] for end in (low, high))
+    low, high = (np.asarray(end, dtype=np.float64)[..., None, None] for end in (low, high))
     flat = high <= low
+    if np.max(high - low) > np.finfo(frames.dtype).max:  # a range that float32 cannot hold
+        frames = frames.astype(np.float64)
+    low, high = low.astype(frames.dtype), high.astype(frames.dtype)
     with np.errstate(invalid="ignore"):  # infinity less infinity; it is told apart below
         share = (frames - low) / np.where(flat, 1, high - low)
     known = np.isfinite(frames)

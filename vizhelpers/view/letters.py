@@ -56,11 +56,11 @@ def outlines(texts: Iterable[str]) -> list[Path]:
     font = FontProperties()
     # Which files a family's name stands for follows rcParams and the fonts that were added.
     files = tuple(findfont(FontProperties(family=[family])) for family in font.get_family())
-    return [_outline(text, font, files) for text in texts]
+    return [outline(text, font, files) for text in texts]
 
 
 @lru_cache(maxsize=4096)
-def _outline(text: str, font: FontProperties, files: tuple[str, ...]) -> Path:
+def outline(text: str, font: FontProperties, files: tuple[str, ...]) -> Path:
     """Return a line of text as outlines: kept, since every grid of channels has the same numbers.
 
     ``files`` are part of the cache's key alone; matplotlib finds them by ``font``.
