@@ -16,9 +16,10 @@ from snapshots import difference, snapshot
 from torch import Tensor, nn
 
 import vizhelpers as viz
+from vizhelpers.dry import dry_run
 from vizhelpers.explore.choices import main_layers
 from vizhelpers.maps import map_shapes
-from vizhelpers.methods.structure import on_meta
+from vizhelpers.methods.cam import original_cam
 
 SMALLEST = {
     "alexnet": "alexnet",
@@ -111,7 +112,7 @@ def examine(name: str, model: nn.Module, x: Tensor, *, leave_out: Sequence[str] 
         AssertionError: a result that is not finite, is all zero, or has another shape than it
             should. A ``ValueError`` is a refusal, and noted; other errors are faults.
     """
-    shapes = map_shapes(on_meta(model), torch.empty(x.shape, device="meta"))
+    shapes = dry_run(model, [x.shape], map_shapes)
     calls, results = _calls(model, x, shapes), {}
     before = snapshot(model, x)
     for function, call in calls.items():
@@ -170,10 +171,10 @@ def _calls(
             shape=(1, 3, *picture),
         ),
     }
-    for method in ("cam", "gradcam", "hirescam", "xgradcam", "layercam", "gradcam++", "eigencam"):
-        at = main[-1] if method == "cam" else layer
-        found[method] = lambda at=at, method=method: _map(
-            viz.cam(model, x, at, method=method), shape=(1, *shapes[at][2:])
+    found["cam"] = lambda: _original(model, x, shapes)
+    for method in ("gradcam", "hirescam", "xgradcam", "layercam", "gradcam++", "eigencam"):
+        found[method] = lambda method=method: _map(
+            viz.cam(model, x, layer, method=method), shape=(1, *size)
         )
     for method in ("vanilla", "input_x_gradient", "guided", "smoothgrad", "integrated_gradients"):
         found[method] = lambda method=method: _alive(
@@ -188,6 +189,14 @@ def _alive(*arrays: np.ndarray | Tensor, shape: Sequence[int] | None = None) -> 
         assert shape is None or value.shape == tuple(shape), (value.shape, shape)
         assert np.isfinite(value).all()
         assert value.any()
+
+
+def _original(model: nn.Module, x: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Make the original CAM at the last layer that allows it; refused is only what none allows."""
+    of_several_cells = [name for name, shape in shapes.items() if shape[2] * shape[3] > 1]
+    tried = original_cam(model, x, layers=of_several_cells[::-1], targets=[None])
+    layer = tried.axes["layer"][0]
+    _map(viz.cam(model, x, layer, method="cam"), shape=(1, *shapes[layer][2:]))
 
 
 def _map(stack: viz.ImageStack, shape: Sequence[int]) -> None:
@@ -220,7 +229,8 @@ Written by `pytest -m matrix`, one process for each model. Weights are random, o
 so); parameters, buffers, modes, hooks and random states are as before. Else the refusal:
 
 - *no ReLU*: guided backpropagation changes the gradient at ReLUs, and none lies on its way;
-- *no head*: the original CAM needs a mean over the last maps and one linear step to the logits;
+- *no head*: the original CAM needs a mean over a layer's maps and one linear step to the logits;
+  every layer with maps was tried (DenseNet's mean is over a ReLU that is a function, not a layer);
 - *299 only*: `flash.Backprop` keeps FlashTorch's rule that Inception takes 299 x 299.
 """
 

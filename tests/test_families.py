@@ -26,10 +26,10 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.filterwarnings("ignore:The model predicts class")
 
 NO_RELU = {"convnext", "efficientnet", "efficientnet_v2", "maxvit", "swin", "swin_v2", "vit"}
-# A mean over the last maps and one linear step; between them others have a layer more.
+# A mean over a layer's maps and one linear step; between them others have a layer more.
 POOLED_HEAD = {
-    "efficientnet", "efficientnet_v2", "googlenet", "inception", "mobilenet_v2", "regnet",
-    "resnet", "resnext", "squeezenet", "swin", "swin_v2", "wide_resnet",
+    "efficientnet", "efficientnet_v2", "googlenet", "inception", "mnasnet", "mobilenet_v2",
+    "regnet", "resnet", "resnext", "shufflenet", "squeezenet", "swin", "swin_v2", "wide_resnet",
 }  # fmt: skip
 
 
