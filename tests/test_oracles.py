@@ -27,17 +27,19 @@ import torchinfo
 import torchvision
 from networks import TINY, seeded, unit_variance
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
 from vizhelpers.gradients import logit_of
-from vizhelpers.methods.cam_methods import gradcam_plus_plus
+from vizhelpers.methods.cam_methods import gradcam_plus_plus, signed_weights
 from vizhelpers.methods.saliency import integrated_gradients
 
 if any(find_spec(name) is None for name in ("captum", "torchcam", "timm")):
     pytest.skip("captum, torchcam and timm come with uv sync", allow_module_level=True)
 
+import timm
 from captum import attr
 
 
@@ -423,6 +425,29 @@ def test_gradcam_plus_plus_is_wrong_in_both_peers_and_right_here() -> None:
     equal(scaled.numpy(), paper("gradcam++", a, g * 1e4))
 
 
+@pytest.mark.parametrize("layer", ["bn1", "blocks.3", "bn2"])
+def test_words_about_gradcam_plus_plus_count_the_weights_that_the_formula_makes_negative(
+    layer: str,
+) -> None:
+    """Equation 19 shortened by the squared gradient; bn1 and bn2 end in a ReLU6, blocks.3 not."""
+    c = case("efficientnet")
+    a, g = (side.astype(np.float64) for side in both_sides("efficientnet", layer, c.target))
+    coefficients = np.divide(1, 2 + g * a.sum(axis=(1, 2), keepdims=True))
+    weights = (coefficients * np.maximum(g, 0)).sum(axis=(1, 2))
+    ours = gradcam_plus_plus(torch.from_numpy(a), torch.from_numpy(g))
+    equal(ours, np.maximum(np.tensordot(weights, a, axes=1), 0))
+    words = signed_weights(torch.from_numpy(a), torch.from_numpy(g))
+    negative = int((weights < 0).sum())
+    if layer == "blocks.3":
+        assert negative >= 3
+        unequal(ours, np.maximum(np.tensordot(np.abs(weights), a, axes=1), 0))
+        assert words == f"{negative} of 80 weights negative: the layer has negative activations"
+    else:
+        assert a.min() == 0
+        assert (coefficients[g > 0] <= 0.5).all()
+        assert (negative, words) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("method", "name"), [("eigencam", "EigenCAM"), ("eigengradcam", "EigenGradCAM")]
 )
@@ -551,11 +576,52 @@ def flops(model: nn.Module, x: Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", CNNS)
-def test_mult_adds_are_half_of_torchs_flops_and_what_torchinfo_counts_beside(name: str) -> None:
+def test_mult_adds_are_half_of_torchs_flops_and_torchinfo_adds_biases_and_scales(name: str) -> None:
     c = case(name)
     found = viz.summary(c.model, tuple(c.x.shape))
     assert found.mult_adds > found.parameters
-    assert found.mult_adds == flops(c.clean, c.x) // 2 + beside_multiplication(c.clean, c.x)
+    assert found.mult_adds == flops(c.clean, c.x) // 2
+    beside = beside_multiplication(c.clean, c.x)
+    assert found.torchinfo_mult_adds == found.mult_adds + beside
+
+
+# Linear layers that see many places or tokens, and attention; with the side of the input.
+TOKENS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "convnext_tiny": (torchvision.models.convnext_tiny, 64),
+    "swin_t": (torchvision.models.swin_t, 64),
+    "vit_b_16": (lambda: torchvision.models.vit_b_16(image_size=64), 64),
+    "maxvit_t": (torchvision.models.maxvit_t, 224),
+    "edgenext_xx_small": (lambda: timm.create_model("edgenext_xx_small"), 64),
+    "mobilevit_xxs": (lambda: timm.create_model("mobilevit_xxs"), 64),
+    "deit_tiny": (lambda: timm.create_model("deit_tiny_patch16_224", img_size=64), 64),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_mult_adds_of_linear_layers_and_attention_are_half_of_torchs_flops(name: str) -> None:
+    """The oracle sees a real forward pass with gradients; without them torch fuses attention."""
+    build, side = TOKENS[name]
+    with seeded(0):
+        model, x = build().eval(), torch.rand(1, 3, side, side)
+        theirs = torchinfo.summary(model, input_data=x, device="cpu", mode="eval", verbose=0)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(x)
+    work = counter.get_total_flops() // 2
+    assert 0 < theirs.total_mult_adds < 0.75 * work
+    found = viz.summary(model, tuple(x.shape))
+    assert found.mult_adds == work
+    assert found.torchinfo_mult_adds == theirs.total_mult_adds
+    assert "too few" in repr(found)
+
+    parts = {text.partition(":")[0]: done for depth, text, _, done in found.layers if depth == 1}
+    called = {
+        path.partition(".")[2]: sum(counts.values()) // 2
+        for path, counts in counter.get_flop_counts().items()
+        if path.count(".") == 1
+    }
+    assert called.keys() <= parts.keys()
+    assert all(parts[part] == done for part, done in called.items())
+    assert sum(parts.values()) == work
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -566,7 +632,7 @@ def test_totals_are_torchinfos_and_parameters_are_all_of_them(name: str) -> None
         theirs = torchinfo.summary(c.clean, tuple(c.x.shape), device="cpu", mode="eval", verbose=0)
     assert found.parameters == sum(p.numel() for p in c.model.parameters()) > 1e6
     assert found.parameters == theirs.total_params
-    assert found.mult_adds == theirs.total_mult_adds
+    assert found.torchinfo_mult_adds == theirs.total_mult_adds
     assert found.pass_bytes == theirs.total_output_bytes
     assert found.parameter_bytes == theirs.total_param_bytes
 

@@ -44,13 +44,37 @@ def gradcam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
 
     No epsilon is added: squared gradients are around 1e-8 here, so an absolute epsilon of 1e-6
     would decide the result. A coefficient is 0 where its denominator is.
+
+    Equation 19 is 1 / (2 + g * sum(a)) for the score exp(logit) and a logit that is piecewise
+    linear in ``a``. Only places with a positive gradient count, so behind a ReLU, where the sum is
+    not negative, each coefficient lies between 0 and 1/2. Where the activations of a channel sum to
+    less than -2 / g, its coefficients are negative; near that sum they are large without bound.
+    Then a map is no weighted sum of positive evidence (``signed_weights``).
     """
+    weights = _plus_plus_weights(a, g)
+    return torch.tensordot(weights, a.double(), dims=1).relu().float()
+
+
+def _plus_plus_weights(a: Tensor, g: Tensor) -> Tensor:
     # In float64: the third power of a small gradient leaves float32's range.
     a, g = a.double(), g.double()
     denominator = 2 * g**2 + a.sum(dim=(1, 2), keepdim=True) * g**3
     alpha = torch.where(denominator != 0, g**2 / denominator, torch.zeros_like(g))
-    weights = (alpha * g.relu()).sum(dim=(1, 2))
-    return torch.tensordot(weights, a, dims=1).relu().float()
+    return (alpha * g.relu()).sum(dim=(1, 2))
+
+
+def signed_weights(a: Tensor, g: Tensor) -> str:
+    """Return in words how many of Grad-CAM++'s channel weights are negative; "" where none is.
+
+    Args:
+        a: a layer's activations (C, H, W).
+        g: gradient of a class's logit with respect to them, of the same shape.
+    """
+    weights = _plus_plus_weights(a, g)
+    negative = int((weights < 0).sum())
+    if not negative:
+        return ""
+    return f"{negative} of {len(weights)} weights negative: the layer has negative activations"
 
 
 def eigencam(a: Tensor, g: Tensor) -> Tensor:
