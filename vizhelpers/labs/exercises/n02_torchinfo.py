@@ -15,7 +15,7 @@ from vizhelpers.models import load_model
 
 
 def _counted(layer: nn.Conv2d, height: int, width: int) -> int:
-    return summary(layer, (1, layer.in_channels, height, width)).mult_adds
+    return summary(layer, (1, layer.in_channels, height, width)).torchinfo_mult_adds
 
 
 def _places(layer: nn.Conv2d, height: int, width: int) -> int:
@@ -142,7 +142,7 @@ def _multiplications(model: nn.Module, size: tuple[int, ...]) -> float:
 
 
 def _listed(model: nn.Module, size: tuple[int, ...]) -> int:
-    return summary(model, size).mult_adds
+    return summary(model, size).torchinfo_mult_adds
 
 
 EXERCISES = [
