@@ -1,0 +1,803 @@
+"""Networks as people write them: each kind was met in another project's bug reports."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision.transforms as T
+from snapshots import difference, snapshot
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
+
+import vizhelpers as viz
+from vizhelpers.sizes import input_size
+
+SMALL = T.Compose([T.Resize((12, 12)), T.ToTensor()])
+SIZE = (1, 3, 12, 12)
+
+
+class Net(nn.Module):
+    """Two convolutions, a mean over places, one linear layer; ``between`` runs after the first."""
+
+    def __init__(self, between: Callable[["Net", Tensor], Tensor] = lambda net, x: x) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)
+            self.last, self.fc = nn.ReLU(), nn.Linear(6, 5)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.between(self, self.first(x)).relu()
+        return self.fc(self.last(self.second(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(SIZE, generator=torch.Generator().manual_seed(1))
+
+
+# ------------------------------------------------------------ what the meta device cannot do
+
+
+def _looks_at_numbers(net: Net, x: Tensor) -> Tensor:
+    if torch.isnan(x).any():
+        raise ValueError("NaN")
+    return x / float(x.detach().abs().max())
+
+
+def _closure_over(factor: Any) -> Callable[[Net, Tensor], Tensor]:
+    return lambda net, x: factor(x) if callable(factor) else x * factor
+
+
+class Normalises(nn.Module):
+    """Holds a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = torch.tensor([0.5, 0.4, 0.3]).view(-1, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.mean
+
+
+OFF_META = {
+    "a tensor attribute": lambda: nn.Sequential(Normalises(), Net()),
+    "a tensor in a closure": lambda: Net(_closure_over(torch.ones(1))),
+    "a test for NaN": lambda: Net(_looks_at_numbers),
+    "positions made on the CPU": lambda: Net(lambda net, x: x + torch.linspace(0, 1, x.shape[-1])),
+    "a boolean mask": lambda: Net(lambda net, x: x * (x[x > 0].mean() > 0)),
+}
+
+
+@pytest.mark.parametrize("kind", OFF_META)
+def test_shapes_and_totals_of_a_model_that_does_not_run_on_meta(kind: str) -> None:
+    import torchinfo
+
+    model = OFF_META[kind]()
+    tree = viz.module_tree(model, 3, input_size=SIZE)
+    assert all(row.shape is not None for row in tree.rows)
+    found = viz.summary(model, SIZE)
+    expected = torchinfo.summary(model, SIZE, verbose=0)
+    assert found.torchinfo_mult_adds == expected.total_mult_adds > 0
+    assert found.pass_bytes == expected.total_output_bytes
+    viz.explore_feature_maps(model, "cat", transform=SMALL).close()
+    viz.explore_structure(model).close()
+
+
+@pytest.mark.parametrize("kind", ["runs on meta", "a test for NaN"])
+def test_shapes_call_no_hook_of_the_reader_and_keep_what_forward_keeps(
+    kind: str, x: Tensor
+) -> None:
+    def keep(net: Net, x: Tensor) -> Tensor:
+        net.kept = x
+        return _looks_at_numbers(net, x) if kind == "a test for NaN" else x
+
+    model, seen = Net(keep), []
+    model(x)
+    model.first.register_forward_hook(lambda *args: seen.append("forward"))
+    model.second.register_forward_pre_hook(lambda *args: seen.append("before"))
+    before = snapshot(model, x)
+    viz.module_tree(model, input_size=SIZE)
+    viz.summary(model, SIZE)
+    viz.explore_structure(model, input_size=SIZE).close()
+    viz.explore_summary(model, input_size=SIZE).close()
+    assert seen == [] and difference(before, snapshot(model, x)) == []
+    model(x)
+    assert seen == ["forward", "before"]
+
+
+def test_a_replaced_forward_has_shapes_and_work() -> None:
+    model, plain = Net(), Net()
+    model.forward = lambda x: model.fc(model.last(model.second(model.first(x))).mean((2, 3)))  # type: ignore
+    shapes = [row.shape for row in viz.module_tree(model, input_size=SIZE).rows]
+    assert shapes == [row.shape for row in viz.module_tree(plain, input_size=SIZE).rows]
+    assert viz.summary(model, SIZE).mult_adds == viz.summary(plain, SIZE).mult_adds > 0
+
+
+# ------------------------------------------------------------ the order of definition, and errors
+
+
+class HeadFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.stem = nn.Conv2d(8, 5, 1), nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).relu()).mean((2, 3))
+
+
+class Repeats(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stem(x.repeat(1, 3, 1, 1)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "channels", "layer"),
+    [
+        (HeadFirst(), 3, "stem"),
+        (Repeats(), 1, "stem"),
+        (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3), nn.Flatten()), 3, "1"),
+    ],
+)
+def test_the_convolution_defined_first_need_not_run_first(
+    model: nn.Module, channels: int, layer: str
+) -> None:
+    x = torch.rand(1, channels, 12, 12)
+    torch.testing.assert_close(viz.capture(model, x, layer)[layer], _output_of(model, x, layer))
+    viz.predict(model, x)
+    assert viz.cam(model, x, layer).frames.any()
+    assert input_size(model)[1] == channels
+
+
+def _output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
+    kept: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o))
+    model(x)
+    handle.remove()
+    return kept[0].detach()
+
+
+def test_a_wrong_input_is_told_by_the_layer_that_failed(x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"'first' \(Conv2d\).*to have 3 channels, but got 1"):
+        viz.capture(Net(), x[:, :1], "first")
+    with pytest.raises(ValueError, match=r"\(1, 3, 12, 12\)"):
+        viz.module_tree(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), input_size=SIZE[1:])
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, KeyError, AssertionError])
+def test_what_the_models_own_code_raises_is_passed_on(kind: type[Exception], x: Tensor) -> None:
+    def fail(net: Net, x: Tensor) -> Tensor:
+        raise kind("the queue has the wrong size")
+
+    for call in (viz.predict, lambda m, x: viz.cam(m, x, "first")):
+        with pytest.raises(kind, match="the queue has the wrong size") as caught:
+            call(Net(fail), x)
+        assert "viz.prepare" not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_a_model_of_two_inputs_is_refused_with_the_lines_that_help(x: Tensor) -> None:
+    class Two(Net):
+        def forward(self, x: Tensor, age: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x) + age
+
+    for call in (
+        lambda: viz.capture(Two(), x, "first"),
+        lambda: viz.module_tree(Two(), input_size=SIZE),
+        lambda: viz.summary(Two(), SIZE),
+    ):
+        with pytest.raises(TypeError, match="2 inputs: x, age") as caught:
+            call()
+    lines = str(caught.value).partition("\n")[2].replace("…", "torch.ones(5)")
+    scope: dict[str, Any] = {"torch": torch}
+    exec("\n".join(line[4:] for line in lines.splitlines()), scope)
+    one = scope["OneInput"](Two())
+    assert viz.capture(one, x, "model.first")["model.first"].shape == (1, 4, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "model", "word"),
+    [
+        ((3, 12, 12), Net(), r"x\.unsqueeze\(0\)"),
+        ((2, 1, 9), nn.Sequential(nn.Conv1d(1, 4, 3)), "capture"),
+        ((1, 1, 5, 5, 5), nn.Sequential(nn.Conv3d(1, 4, 3)), "capture"),
+    ],
+)
+def test_a_batch_axis_is_only_advised_where_it_is_missing(
+    shape: tuple[int, ...], model: nn.Module, word: str
+) -> None:
+    with pytest.raises(ValueError, match=word) as caught:
+        viz.feature_maps(model, torch.rand(shape), viz.layer_names(model)[0])
+    assert ("unsqueeze" in str(caught.value)) == ("unsqueeze" in word)
+    if word == "capture":
+        assert viz.capture(model, torch.rand(shape), "0")["0"].shape[:2] == (shape[0], 4)
+
+
+def test_lazy_layers_are_named_and_stay_lazy() -> None:
+    net = nn.Sequential(nn.LazyConv2d(8, 5), nn.Flatten(), nn.LazyLinear(10))
+    x = torch.rand(1, 1, 28, 28)
+    for call in (
+        lambda: viz.module_tree(net), lambda: viz.summary(net), lambda: viz.capture(net, x, "0"),
+        lambda: viz.predict(net, x), lambda: viz.kernels(net, "0"), lambda: viz.cam(net, x, "0"),
+        lambda: viz.saliency(net, x), lambda: viz.explore_structure(net),
+        lambda: viz.explore_kernels(net), lambda: viz.explore_filters(net),
+        lambda: viz.activation_maximization(net, "0", channels=[0], steps=1, size=28),
+        lambda: viz.flash.Backprop(net).calculate_gradients(x),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"lazy layers .*0', '.*2'.*model\(x\) once"):
+            call()
+    assert viz.layer_names(net) == ["0", "1", "2"]
+    assert nn.parameter.is_lazy(net[0].weight)
+    net(x)
+    assert viz.module_tree(net, input_size=x.shape).rows[0].shape == (1, 8, 24, 24)
+
+
+# ------------------------------------------------------------ where no gradient passes
+
+
+def _without_gradient(how: str) -> Net:
+    def between(net: Net, x: Tensor) -> Tensor:
+        if how == "detach":
+            return x.detach()
+        with torch.no_grad() if how == "no_grad" else torch.inference_mode():
+            return x * 1
+
+    return Net(between)
+
+
+@pytest.mark.parametrize("how", ["no_grad", "inference_mode", "detach"])
+def test_a_part_without_gradients_is_told_in_words(how: str, x: Tensor) -> None:
+    model = _without_gradient(how)
+    viz.predict(model, x)
+    viz.cam(model, x, "first", method="eigencam")
+    if how != "inference_mode":
+        assert viz.cam(model, x, "second").frames.any(), "behind it gradients pass"
+    for call in (
+        lambda: viz.cam(model, x, "first"),
+        lambda: viz.saliency(model, x),
+        lambda: viz.saliency(model, x, method="guided"),
+        lambda: viz.saliency(model, x, method="smoothgrad", passes=1),
+        lambda: viz.saliency(model, x, method="integrated_gradients", passes=1),
+        lambda: viz.activation_maximization(model, "second", channels=[0], steps=1, size=12),
+        lambda: viz.activation_maximization(
+            model, "second", channels=[0], steps=1, size=12, mode="fourier"
+        ),
+        lambda: viz.flash.Backprop(model).calculate_gradients(x),
+        lambda: viz.flash.GradientAscent(model, 12).optimize(model.second, 0, num_iter=1),
+    ):
+        with pytest.raises(ValueError, match=r"(no_grad|inference_mode).*(torch: )"):
+            call()
+
+
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_checkpointing_changes_no_map(layer: str, x: Tensor) -> None:
+    def checkpointed(net: Net, x: Tensor) -> Tensor:
+        return checkpoint(lambda x: x.sin(), x, use_reentrant=False)
+
+    class Whole(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    plain = Net(lambda net, x: x.sin())
+    for model in (Net(checkpointed), Whole(lambda net, x: x.sin())):
+        for method in ("gradcam", "layercam"):
+            np.testing.assert_allclose(
+                viz.cam(model, x, layer, method=method).frames,
+                viz.cam(plain, x, layer, method=method).frames,
+                atol=1e-6,
+            )
+        np.testing.assert_allclose(
+            viz.saliency(model, x).frames, viz.saliency(plain, x).frames, atol=1e-6
+        )
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_reentrant_checkpointing_is_told_in_words(x: Tensor) -> None:
+    model = Net(lambda net, x: checkpoint(torch.sin, x, use_reentrant=True))
+    for call in (lambda: viz.saliency(model, x), lambda: viz.cam(model, x, "first")):
+        with pytest.raises(ValueError, match="use_reentrant=False"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_scripted_and_quantised_parts_are_told_in_words(x: Tensor) -> None:
+    scripted = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Flatten())
+    with pytest.raises(ValueError, match="TorchScript"):
+        viz.capture(scripted, x, "0")
+    assert viz.capture(scripted, x, "1")["1"].shape == (1, 4, 10, 10)
+    assert viz.module_tree(scripted, input_size=SIZE).rows[1].shape == (1, 4, 10, 10)
+    quantised = torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear}, dtype=torch.qint8)
+    viz.predict(quantised, x)
+    shapes = {row.name: row.shape for row in viz.module_tree(quantised, input_size=SIZE).rows}
+    assert shapes["fc"] == (1, 5)
+    for call in (lambda: viz.saliency(quantised, x), lambda: viz.cam(quantised, x, "second")):
+        with pytest.raises(ValueError, match="quantised"):
+            call()
+
+
+# ------------------------------------------------------------ copies, hooks and parametrisations
+
+
+def _normalised(how: Callable[[nn.Module], object]) -> Net:
+    net = Net()
+    how(net.first)
+    return net
+
+
+def _with_hook(hook: Callable[..., Any]) -> Net:
+    net = Net()
+    net.first.register_forward_hook(hook)
+    return net
+
+
+def _keeps_by_hook() -> Net:
+    """Its hook is a function of the model itself, which forward needs."""
+    net = Net(lambda net, x: net.kept * 2)
+    net.first.register_forward_hook(lambda module, args, output: setattr(net, "kept", output))
+    return net
+
+
+def _with_method() -> Net:
+    net = Net()
+    net.forward = MethodType(lambda self, x: Net.forward(self, x) * 2, net)  # type: ignore
+    return net
+
+
+def _with_lock() -> Net:
+    net = Net()
+    net.lock = threading.Lock()
+    return net
+
+
+UNUSUAL: dict[str, Callable[[], nn.Module]] = {
+    "old weight_norm": lambda: _normalised(torch.nn.utils.weight_norm),
+    "weight_norm": lambda: _normalised(parametrizations.weight_norm),
+    "old spectral_norm": lambda: _normalised(torch.nn.utils.spectral_norm),
+    "spectral_norm": lambda: _normalised(parametrizations.spectral_norm),
+    "orthogonal": lambda: _normalised(parametrizations.orthogonal),
+    "pruned": lambda: _normalised(lambda m: prune.l1_unstructured(m, "weight", 0.5)),
+    "a hook that computes": lambda: _with_hook(lambda module, args, output: output * 3),
+    "a hook that forward needs": _keeps_by_hook,
+    "a layer in a closure": lambda: Net(_closure_over(nn.ReLU())),
+    "a replaced forward": _with_method,
+    "a lock": _with_lock,
+    "kept activations": lambda: Net(lambda net, x: setattr(net, "kept", x) or x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_panel_shows_the_numbers_of_the_function(kind: str, x: Tensor) -> None:
+    model = UNUSUAL[kind]().train()
+    model(x).sum().backward()
+    sample = viz.prepare(model, "cat", transform=SMALL)
+    panel = viz.explore_feature_maps(model, "cat", layer="first", transform=SMALL)
+    maps = viz.feature_maps(model, sample, "first")
+    np.testing.assert_array_equal(panel.scene.stacks[0].frames, maps.frames)
+    panel.close()
+    panel = viz.explore_cam(model, "cat", transform=SMALL)
+    shown = [stack.axes["layer"][0] for stack in panel.scene.stacks]
+    expected = viz.cam(model, sample, shown[-1]).frames[0]
+    np.testing.assert_allclose(panel.scene.stacks[-1].frames[0], expected, atol=1e-6)
+    panel.close()
+    panel = viz.explore_kernels(model, layer="first")
+    kernels = viz.kernels(model, "first").frames
+    np.testing.assert_array_equal(panel.scene.stacks[0].frames, kernels)
+    panel.close()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_nothing_moves_in_a_model_in_train_mode(kind: str, x: Tensor) -> None:
+    model = UNUSUAL[kind]().train()
+    model(x).sum().backward()
+    before = snapshot(model, x)
+    viz.kernels(model, "first")
+    viz.kernels(model, "first", random_seed=1)
+    viz.module_tree(model, input_size=SIZE)
+    viz.summary(model, SIZE)
+    viz.explore_structure(model, input_size=SIZE).close()
+    assert difference(before, snapshot(model, x)) == []
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    for method in ("gradcam", "eigencam", "scorecam"):
+        viz.cam(model, x, "second", method=method)
+    viz.capture(model, x, "first")
+    viz.predict(model, x)
+    viz.saliency(model, x)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_random_weights_are_those_of_a_plain_layer_of_that_shape(kind: str) -> None:
+    model = UNUSUAL[kind]()
+    found = viz.kernels(model, "first", random_seed=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        expected = nn.Conv2d(3, 4, 3).weight
+    np.testing.assert_array_equal(found.frames.reshape(4, 3, 3, 3), expected.detach().numpy())
+    assert found.name.startswith("RANDOM weights (seed 5)")
+    assert not np.allclose(found.frames, viz.kernels(model, "first").frames)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_perturbation_methods_are_right_or_refuse_in_words(kind: str, x: Tensor) -> None:
+    """Ablation-CAM by hand: the share of the logit that is lost without a channel."""
+    model = UNUSUAL[kind]().eval()
+    model(x)
+    viz.cam(model, x, "last", method="scorecam")
+    try:
+        found = viz.cam(model, x, "last", target=2, method="ablationcam").frames[0]
+    except ValueError as refusal:
+        assert "scorecam" in str(refusal) and kind == "a hook that forward needs"
+        return
+    maps = viz.capture(model, x, "last")["last"][0]
+    whole = model(x)[0, 2].item()
+    weights = []
+    for channel in range(6):
+        handle = model.last.register_forward_hook(
+            lambda m, a, o, c=channel: o.index_fill(1, torch.tensor([c]), 0.0)
+        )
+        weights.append((whole - model(x)[0, 2].item()) / whole)
+        handle.remove()
+    expected = torch.einsum("c,chw->hw", torch.tensor(weights), maps).relu().detach()
+    assert expected.any()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+# ------------------------------------------------------------ threads
+
+
+class Dropping(nn.Module):
+    """In train mode every pass is another one, and BatchNorm moves."""
+
+    def __init__(self, shared: nn.Module | None = None) -> None:
+        super().__init__()
+        self.stem = shared or nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.drop, self.fc = nn.Dropout(0.5), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        threading.Event().wait(0.002)
+        return self.fc(self.drop(self.stem(x)).mean((2, 3)))
+
+
+def test_threads_that_share_a_model_or_a_part_of_one_get_the_same_answers(x: Tensor) -> None:
+    model = Dropping().train()
+    other = Dropping(model.stem).train()
+    calls: list[Callable[[], Any]] = [
+        lambda: viz.predict(model, x)[0].probability,
+        lambda: viz.predict(other, x)[0].probability,
+        lambda: viz.capture(model.stem, x, "1")["1"].sum().item(),
+        lambda: float(viz.cam(model, x, "stem").frames.sum()),
+    ]
+    alone, before = [call() for call in calls], snapshot(model, x)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: (i % 4, calls[i % 4]()), range(48)))
+    assert all(value == pytest.approx(alone[i]) for i, value in found)
+    assert difference(before, snapshot(model, x)) == []
+
+
+# ------------------------------------------------------------ device, precision, random states
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[None]:
+    """The default device is another one than the CPU, as on a machine with a GPU."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def _every_call(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
+    calls: dict[str, Callable[[], Any]] = {
+        "prepare": lambda: viz.prepare(model, "cat", transform=SMALL).x.numpy(),
+        "capture": lambda: viz.capture(model, x, "second")["second"].numpy(),
+        "feature_maps": lambda: viz.feature_maps(model, x, "second").frames,
+        "kernels": lambda: viz.kernels(model, "first", random_seed=2).frames,
+        "predict": lambda: [p.probability for p in viz.predict(model, x)],
+        "summary": lambda: viz.summary(model, SIZE).mult_adds,
+        "Backprop": lambda: viz.flash.Backprop(model).calculate_gradients(x).numpy(),
+    }
+    for method in viz.CAM_METHODS:
+        calls[f"cam {method}"] = lambda m=method: viz.cam(model, x, "last", method=m).frames
+    for method in ("vanilla", "guided", "smoothgrad", "integrated_gradients"):
+        calls[method] = lambda m=method: (
+            viz.saliency(model, x, method=m, passes=2, of="probability").frames
+        )
+    for mode in ("pixels", "fourier"):
+        calls[mode] = lambda m=mode: (
+            viz.activation_maximization(
+                model, "second", channels=[1], steps=2, size=16, mode=m
+            ).values
+        )
+    return calls
+
+
+def test_the_default_device_makes_no_difference(x: Tensor, request: Any) -> None:
+    model = Net()
+    expected = {name: call() for name, call in _every_call(model, x).items()}
+    request.getfixturevalue("elsewhere")
+    for name, call in _every_call(model, x).items():
+        np.testing.assert_array_equal(call(), expected[name], err_msg=name)
+
+
+def test_autocast_around_a_call_makes_no_difference(x: Tensor) -> None:
+    model = Net()
+    expected = {name: call() for name, call in _every_call(model, x).items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(x).dtype == torch.bfloat16
+        for name, call in _every_call(model, x).items():
+            np.testing.assert_array_equal(call(), expected[name], err_msg=name)
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_cuda_is_never_seeded(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    model, state = Net(), torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)
+    for call in _every_call(model, x).values():
+        call()
+    viz.load_model("squeezenet1_1", weights=None, seed=3)
+    panel = viz.explore_kernels(model)
+    panel.requests["weights"].value = 0
+    assert panel.wait(20)
+    panel.close()
+    assert seeds == [] and torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(5)
+    torch.set_rng_state(state)
+    assert seeds == [5], "a seed of CUDA would have been seen"
+
+
+# ------------------------------------------------------------ NaN
+
+
+def test_a_model_that_diverged_is_told_in_words(x: Tensor) -> None:
+    model = Net()
+    with torch.no_grad():
+        model.fc.weight[3] = torch.nan
+    for call in (
+        lambda: viz.predict(model, x),
+        lambda: viz.cam(model, x, "second"),
+        lambda: viz.cam(model, x, "last", method="cam"),
+        lambda: viz.saliency(model, x),
+        lambda: viz.explore_cam(model, "cat", transform=SMALL),
+        lambda: viz.explore_saliency(model, "cat", transform=SMALL),
+        lambda: viz.flash.Backprop(model).visualize(x, None),
+    ):
+        with pytest.raises(ValueError, match="output holds NaN, in 1 of 5 classes"):
+            call()
+    with torch.no_grad():
+        model.first.weight[0] = torch.nan
+    assert "no number" in viz.feature_maps(model, x, "first").plot().texts[0].get_text()
+    with pytest.raises(ValueError, match="maps hold NaN"):
+        viz.cam(model, x, "second", method="eigencam", target=1)
+    with pytest.raises(ValueError, match="'second' is NaN"):
+        viz.activation_maximization(model, "second", channels=[0], steps=1, size=12)
+    with pytest.raises(ValueError, match="is NaN"):
+        viz.explore_filters(model, size=12, steps=1)
+    colours = viz.kernels(model, "first", colour=True)
+    assert (colours.frames[0] == (105, 30, 0)).all() and "no number" in colours.name
+
+
+# ------------------------------------------------------------ outputs
+
+
+class Says(nn.Module):
+    """Says the same logits of any picture, through a last function."""
+
+    def __init__(self, logits: list[float], last: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.register_buffer("logits", torch.tensor([logits]))
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.logits + 0 * self.conv(x).mean((1, 2, 3))[:, None])
+
+
+@pytest.mark.parametrize(
+    ("logits", "last", "expected", "word"),
+    [
+        ([6.0, 0.0], nn.Identity(), [0.9975, 0.0025], ""),
+        ([6.0, 0.0], nn.Softmax(1), [0.9975, 0.0025], "softmax"),
+        ([6.0, 0.0], lambda x: F.softmax(x, 1) * 1, [0.9975, 0.0025], "sum to 1"),
+        ([6.0, 0.0], nn.LogSoftmax(1), [0.9975, 0.0025], ""),
+        ([-6.0], nn.Identity(), [0.0025], "sigmoid"),
+        ([-6.0], nn.Sigmoid(), [0.0025], "sigmoid"),
+        ([0.3], nn.Sigmoid(), [0.5744], "sigmoid"),
+        ([0.3], nn.Identity(), [0.5744], "sigmoid"),
+        ([-6.0], lambda x: torch.sigmoid(x).squeeze(1), [0.0025], "sigmoid"),
+        ([6.0, 6.0], nn.Sigmoid(), [0.9975, 0.9975], "sigmoid"),
+        ([6.0, 0.0], lambda x: x * torch.sigmoid(x), [0.9975, 0.0025], ""),
+    ],
+)
+def test_probabilities_are_taken_once(
+    logits: list[float], last: Any, expected: list[float], word: str, x: Tensor
+) -> None:
+    model = Says(logits, last)
+    found = viz.predict(model, x)
+    shares = [p.probability for p in sorted(found, key=lambda p: p.index)]
+    assert shares == pytest.approx(expected, abs=2e-3)
+    assert all(word in p.assumed and bool(p.assumed) == bool(word) for p in found)
+    assert not word or word in repr(found[0])
+    panel = viz.explore_cam(model, "cat", transform=SMALL, layer="conv")
+    bars = panel.scene.charts[0][0]
+    assert max(bars.lengths) == pytest.approx(max(expected), abs=2e-3)
+    assert word in bars.title
+    panel.close()
+
+
+def test_the_gradient_of_a_probability_is_that_of_the_probability_shown(x: Tensor) -> None:
+    """Against autograd on the softmax: the same network with and without a softmax inside."""
+    plain = Net()
+    inside = nn.Sequential(plain, nn.Softmax(1))
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(plain(leaf).softmax(1)[0, 2], leaf)
+    strength = expected[0].abs().amax(0).numpy()
+    for model in (plain, inside):
+        found = viz.saliency(model, x, target=2, of="probability")
+        np.testing.assert_allclose(found.frames[0], strength, atol=1e-7)
+    logit = viz.saliency(plain, x, target=2)
+    assert not np.allclose(logit.frames[0], strength, atol=1e-5)
+    assert logit.name == "Saliency of the logit"
+    assert viz.saliency(inside, x, target=2).name == "Saliency of the probability"
+
+
+# ------------------------------------------------------------ classes and layers
+
+
+def test_a_list_has_one_class_for_each_image(x: Tensor) -> None:
+    model, batch = Net(), torch.cat([x, x.flip(3)])
+    for method in ("gradcam", "cam", "scorecam", "ablationcam"):
+        both = viz.cam(model, batch, "last", target=[1, "b"], method=method, labels=list("abcde"))
+        alone = [viz.cam(model, batch[i : i + 1], "last", target=1, method=method) for i in (0, 1)]
+        np.testing.assert_allclose(
+            both.frames, np.concatenate([s.frames for s in alone]), atol=1e-6
+        )
+    each = [0, None]
+    predicted = int(model(batch)[1].argmax())
+    for make in (
+        lambda target: viz.cam(model, batch, "second", target=target),
+        lambda target: viz.saliency(model, batch, target=target),
+        lambda target: viz.saliency(model, batch, target=target, method="smoothgrad", passes=2),
+        lambda target: viz.saliency(model, batch, target=target, of="probability"),
+    ):
+        found = make(each)
+        np.testing.assert_allclose(found.frames[0], make(0).frames[0], atol=1e-6)
+        np.testing.assert_allclose(found.frames[1], make(predicted).frames[1], atol=1e-6)
+        assert [f"image {i}" in title for i, title in enumerate(found.titles)] == [True, True]
+    with pytest.raises(ValueError, match="3 classes for 2 images"):
+        viz.cam(model, batch, "second", target=[1, 2, 3])
+    with pytest.raises(ValueError, match="from 0 to 4"):
+        viz.cam(model, batch, "second", target=[1, 5])
+
+
+def test_a_layer_may_be_given_as_the_module(x: Tensor) -> None:
+    model = Net()
+    by_name, by_module = (viz.cam(model, x, layer) for layer in ("second", model.second))
+    np.testing.assert_array_equal(by_module.frames, by_name.frames)
+    assert by_module.axes["layer"] == ["second"]
+    assert list(viz.capture(model, x, [model.first, "second"])) == ["first", "second"]
+    assert viz.kernels(model, model.first).name == viz.kernels(model, "first").name
+    assert viz.feature_maps(model, x, model.first).name == viz.feature_maps(model, x, "first").name
+    assert viz.get_layer(model, model.first) is model.first
+    viz.activation_maximization(model, model.second, channels=[0], steps=1, size=12)
+    viz.cam_sweep(model, x, layers=[model.first, model.second], targets=[None])
+    viz.explore_kernels(model, layer=model.second).close()
+    with pytest.raises(ValueError, match=r"not a layer inside Net.*layer_names"):
+        viz.cam(model, x, Net().second)
+    with pytest.raises(ValueError, match="the whole model"):
+        viz.cam(model, x, model)
+    with pytest.raises(TypeError, match="cam_sweep"):
+        viz.cam(model, x, [model.second])  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------ panels of any size
+
+
+class Cifar(nn.Module):
+    """As in PyTorch's own tutorial: ReLUs as functions, and a linear layer that fixes the size."""
+
+    def __init__(self, channels: int = 3, side: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 5)
+        self.fc = nn.Linear(4 * ((side - 4) // 2) ** 2, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        (Cifar(), (1, 3, 32, 32)),
+        (Cifar(1, 28), (1, 1, 28, 28)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 5)), (1, 1, 28, 28)),
+        (nn.Sequential(nn.Linear(7, 5)), (1, 7)),
+        (nn.Sequential(nn.Conv1d(2, 4, 3)), (1, 2, 128)),
+        (Net(), (1, 3, 224, 224)),
+    ],
+)
+def test_panels_find_the_size_that_a_model_takes(model: nn.Module, size: tuple[int, ...]) -> None:
+    assert input_size(model) == size
+    assert viz.module_tree(model).input_size == viz.summary(model).input_size == size
+    for explore in (viz.explore_structure, viz.explore_summary):
+        panel = explore(model)
+        assert panel.scene.charts
+        panel.close()
+
+
+@pytest.mark.parametrize("model", [Cifar(), Cifar(1, 28)])
+def test_every_panel_works_on_a_small_network(model: Cifar) -> None:
+    _, channels, side, _ = input_size(model)
+    steps = [T.Resize((side, side)), T.ToTensor()]
+    transform = T.Compose([T.Grayscale(), *steps] if channels == 1 else steps)
+    labels = list("abcdefghij")
+    panel = viz.explore_saliency(model, "cat", transform=transform, labels=labels, method="guided")
+    assert list(panel.scene.axes["method"]) == ["vanilla", "guided", "input_x_gradient"]
+    panel.close()
+    for panel in (
+        viz.explore_cam(model, "cat", transform=transform, labels=labels),
+        viz.explore_feature_maps(model, "cat", transform=transform),
+        viz.explore_kernels(model),
+        viz.explore_filters(model, steps=1),
+        viz.explore_filters(model, steps=1, size=20),
+    ):
+        assert len(panel.scene.stacks[0])
+        panel.close()
+    pictures = viz.activation_maximization(model, "conv", channels=[0], steps=2, size=24)
+    assert pictures.frames.shape == (1, 24, 24, 3)
+    grey = (pictures.frames[..., 0] == pictures.frames[..., 1]).all()
+    assert grey == (channels == 1)
+
+
+def test_a_model_without_maps_kernels_or_relus_says_so() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 5))
+    for call, word in (
+        (lambda: viz.explore_feature_maps(model, "cat", transform=SMALL), "has maps"),
+        (lambda: viz.explore_cam(model, "cat", transform=SMALL), "has maps"),
+        (lambda: viz.explore_filters(model), "has maps"),
+        (lambda: viz.explore_kernels(model), "no kernels"),
+        (lambda: viz.kernels(model, "1"), "no nn.Conv2d at all"),
+        (
+            lambda: viz.explore_saliency(model, "cat", transform=SMALL, method="guided"),
+            "uses no ReLU",
+        ),
+    ):
+        with pytest.raises(ValueError, match=word):
+            call()
+    with pytest.raises(ValueError, match="takes 5 input channels"):
+        viz.activation_maximization(nn.Sequential(nn.Conv2d(5, 2, 3)), "0", channels=[0], steps=1)
+
+
+def test_a_model_that_takes_one_size_only_is_climbed_at_that_size() -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._assert(x.shape[-1] == 32, f"Wrong image height! Expected 32 but got {x.shape}")
+            return super().forward(x)
+
+    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
+    assert stack.frames.shape[1:3] == (32, 32)
+    panel = viz.explore_filters(Fixed(), steps=1)
+    assert panel.scene.stacks[0].frames.shape[1:3] == (32, 32)
+    panel.close()
+    with pytest.raises(ValueError, match="Wrong image height"):
+        viz.activation_maximization(Fixed(), "second", channels=[0], steps=1, size=16)
+    panel = viz.explore_summary(Fixed())
+    slider = panel.requests["side"]
+    assert slider.disabled and slider.min == slider.max == slider.value == 32
+    panel.close()
