@@ -67,6 +67,11 @@ CURABLE: dict[str, tuple[Any, list[str]]] = {
         {"state_dict": {**prefixed("model."), "loss.weight": torch.ones(3)}, "epoch": 1},
         ["'state_dict'", "'model.'"],
     ),
+    "three keys deep": ({"run": {"model": {"state_dict": STATE}}}, ["'run' > 'model'"]),
+    "counters beside the weights": (
+        {**STATE, "epoch": 3, "total_ops": torch.zeros(1)},
+        ["it also holds 'epoch', 'total_ops'"],
+    ),
     "a part in parallel": (
         {name.replace("features.", "features.module."): value for name, value in STATE.items()},
         ["'.module.'", "torch.nn.DataParallel"],
@@ -141,6 +146,23 @@ def test_a_whole_model_is_named_and_its_lines_save_the_state_dict(
         viz.load_model(NAME, weights=tmp_path / "whole_plain.pth")
 
 
+def test_other_pickles_and_arrays_have_lines_of_their_own(tmp_path: Path) -> None:
+    with (tmp_path / "pickled.pkl").open("wb") as file:
+        pickle.dump(STATE, file)
+    arrays = {name: value.numpy() for name, value in STATE.items()}
+    torch.save(arrays, tmp_path / "arrays.pth")
+    for name, words in (("pickled.pkl", "torch.save did not write"), ("arrays.pth", "numpy")):
+        text = text_of(tmp_path / name)
+        assert words in text.splitlines()[0]
+        run_lines(text)
+        viz.load_model(NAME, weights=(tmp_path / name).with_name(f"{name[:-4]}_plain.pth"))
+
+
+def test_a_deeper_network_of_the_family_is_another_architecture(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "deep.pth")
+    assert "its layers differ" in text_of(tmp_path / "deep.pth", "resnet18")
+
+
 def test_settings_beside_the_weights_are_named(tmp_path: Path) -> None:
     saved = {"args": argparse.Namespace(lr=0.1), "model": STATE}
     torch.save(saved, tmp_path / "mine.pth")
@@ -155,7 +177,7 @@ def test_settings_beside_the_weights_are_named(tmp_path: Path) -> None:
     [
         (OPTIMISER, "the state of an optimiser"),
         ({"epoch": 3, "optimizer": OPTIMISER}, "the state of an optimiser"),
-        ({}, "no weights"),
+        ({}, "its keys: none"),
         ({"epoch": 3}, "'epoch'"),
         ([torch.zeros(2)], "a list"),
         (torch.zeros(2), "a Tensor"),
@@ -180,9 +202,9 @@ def test_other_floating_point_types_become_float32(tmp_path: Path, dtype: torch.
     )
 
 
-def torch_file(saved: object = STATE) -> bytes:
+def torch_file(*, zipped: bool = True) -> bytes:
     buffer = io.BytesIO()
-    torch.save(saved, buffer)
+    torch.save(STATE, buffer, _use_new_zipfile_serialization=zipped)
     return buffer.getvalue()
 
 
@@ -210,6 +232,8 @@ NO_CHECKPOINTS: dict[str, tuple[bytes, str]] = {
         archive(**{"resnet.pth": b"x"}),
         "an archive that holds resnet.pth. First unpack it",
     ),
+    "tar": (b"resnet.pth".ljust(257, b"\0") + b"ustar\0" + b"\0" * 300, "an archive. First"),
+    "legacy, cut off": (torch_file(zipped=False)[:5000], "a damaged file of torch.save"),
     "gzip": (b"\x1f\x8b\x08\0" + b"\0" * 30, "an archive. First unpack it"),
     "cut off": (torch_file()[:5000], "its end is missing"),
     "damaged inside": (torch_file().replace(b"features.0.", b"features\xff0."), "damaged"),
@@ -217,7 +241,6 @@ NO_CHECKPOINTS: dict[str, tuple[bytes, str]] = {
     "NumPy's archive": (archive(**{"a.npy": array_file()}), "NumPy arrays"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "an HDF5 file, as Keras"),
     "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
-    "pickle": (pickle.dumps({"a": [1, 2]}), "a pickle that torch did not write"),
     "noise": (bytes(range(1, 250)) * 9, "Fetch the file again"),
 }
 

@@ -16,7 +16,8 @@ from vizhelpers.filetypes import is_safetensors, kind_of, without_bytes
 from vizhelpers.mismatch import explained, plain_name, with_lines
 
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-_LEGACY_PICKLES = 3  # in front of the object, in files that torch wrote before 1.6
+# Files that torch wrote before 1.6 begin with a magic number; three pickles precede the object.
+_LEGACY, _LEGACY_PICKLES = b"\x80\x02\x8a\nl\xfc\x9cF", 3
 
 
 def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
@@ -64,7 +65,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     name, kind = path.name, kind_of(start)
     if not start:
         return f"{name} is empty (0 bytes). Was the download or the copy cut off? Fetch it again."
-    if zipfile.is_zipfile(path):
+    if start.startswith(b"PK") and zipfile.is_zipfile(path):
         return _what_archive(path, error)
     if start.startswith(b"PK\x03\x04"):
         return f"{name} is cut off or damaged: its end is missing. Fetch the file again."
@@ -74,8 +75,15 @@ def _what_it_is(path: Path, error: Exception) -> str:
         words = f"a safetensors file that is cut off or damaged: {without_bytes(error)}"
         return f"{name} is {words}. Fetch the file again."
     expected = "safetensors file" if path.suffix == ".safetensors" else "checkpoint"
+    if start.startswith(_LEGACY):
+        return f"{name} is a damaged file of torch.save. Fetch the file again."
     if kind and kind.what == "a pickle":
-        return f"{name} is a damaged file of torch.save, or a pickle that torch did not write."
+        return with_lines(
+            f"{name} is a pickle that torch.save did not write. If you trust its source, and it "
+            "holds a state dict, save that:",
+            f"saved = pickle.load(open({str(path)!r}, 'rb'))",
+            f"torch.save(saved, {plain_name(path)!r})",
+        )
     if kind:
         return f"{name} is no {expected} but {kind.what}. {kind.way_on}"
     return f"{name} is no {expected}, or a damaged one. Fetch the file again."
@@ -111,29 +119,34 @@ def _what_archive(path: Path, error: Exception) -> str:
 def _pickled_objects(path: Path, error: Exception) -> str:
     """Explain a file of torch.save that needs Python classes: a whole model, or settings."""
     match = re.search(r"GLOBAL ([\w.]+)", str(error))
-    holds = match.group(1) if match else "an object of another class"
+    holds = match.group(1) if match else "another class"
     file, plain = str(path), plain_name(path)
     first, texts = _start_of_pickle(path)
     saved = f"saved = torch.load({file!r}, map_location='cpu', weights_only=False)"
-    if first == "EMPTY_DICT":
-        key = next((key for key in _USUAL_KEYS if key in texts), "state_dict")
+    if first == holds:
         return with_lines(
-            f"{path.name} also holds an object of {holds}, and reading that runs its code. If you "
-            "trust its source, save the weights alone:",
+            f"{path.name} is a whole pickled model ({holds}), not a state dict, and reading it "
+            "runs its code. If you trust its source, save its state_dict():",
             saved,
-            "print(saved.keys())",
-            f"torch.save(saved[{key!r}], {plain!r})",
+            f"torch.save(saved.state_dict(), {plain!r})",
         )
+    words = f"{path.name} also holds an object of {holds}, and reading that runs its code."
+    key = next((key for key in _USUAL_KEYS if key in texts), None)
+    if key is None and holds.startswith("numpy."):
+        tensors = "{key: torch.as_tensor(value) for key, value in saved.items()}"
+        line = f"torch.save({tensors}, {plain!r})"
+    else:
+        line = f"torch.save(saved[{key or 'the key of the weights'!r}], {plain!r})"
     return with_lines(
-        f"{path.name} is a whole pickled model ({holds}), not a state dict, and reading it runs "
-        "its code. If you trust its source, save its state_dict():",
+        f"{words} If you trust its source, save the weights alone:",
         saved,
-        f"torch.save(saved.state_dict(), {plain!r})",
+        "print(saved.keys())",
+        line,
     )
 
 
 def _start_of_pickle(path: Path) -> tuple[str, set[str]]:
-    """Return a pickle's first operation and its texts; nothing is run."""
+    """Return the class that a pickle begins with, or "", and its texts; nothing is run."""
     with path.open("rb") as file:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -143,4 +156,7 @@ def _start_of_pickle(path: Path) -> tuple[str, set[str]]:
             for _ in range(_LEGACY_PICKLES):
                 list(pickletools.genops(file))
             operations = list(pickletools.genops(file))
-    return operations[1][0].name, {arg for _, arg, _ in operations if isinstance(arg, str)}
+    starts = ("GLOBAL", "EMPTY_DICT", "EMPTY_LIST")
+    text = next((arg for code, arg, _ in operations if code.name in starts), None)
+    first = str(text or "").replace(" ", ".")
+    return first, {arg for _, arg, _ in operations if isinstance(arg, str)}

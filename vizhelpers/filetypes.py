@@ -42,7 +42,7 @@ _KINDS = (
     (rb"<", FileKind("a web page: the download got an error or a login", _PAGE, _PAGE)),
     (rb"[{\[]", FileKind("JSON text: the download got an answer in words", _PAGE, _PAGE)),
     (
-        rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ",
+        rb"PK\x03\x04|.{257}ustar|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ",
         FileKind("an archive", "First unpack it.", "First unpack it."),
     ),
     (

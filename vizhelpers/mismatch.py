@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from vizhelpers.errors import said
 from vizhelpers.filetypes import is_safetensors
 
 # Parts of names that a wrapper adds: (part, what the plain name has there, wrapper).
@@ -41,6 +40,14 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
     state, reasons, renaming = _renamed(state, expected)
     causes += reasons
     lines += [renaming] if reasons else []
+    others = [name for name in state if name not in expected]
+    if others and all(getattr(state[name], "numel", int)() < 2 for name in others):
+        causes.append(f"it also holds {_some(others)}, no weights of {architecture!r}")
+        lines += [
+            f"names = torchvision.models.get_model({architecture!r}).state_dict()",
+            "saved = {key: value for key, value in saved.items() if key in names}",
+        ]
+        state = {name: value for name, value in state.items() if name in expected}
     differences, classes = _differences(state, expected, architecture)
     causes += [differences] if differences else []
     if not causes:
@@ -67,7 +74,7 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
 
 def with_lines(text: str, *lines: str) -> str:
     """Return a text with lines of code below it."""
-    packages = ("torch", "torchvision", "safetensors.torch")
+    packages = ("pickle", "torch", "torchvision", "safetensors.torch")
     used = [name for name in packages if f"{name}." in " ".join(lines)]
     return "\n    ".join([text, f"import {', '.join(used)}", *lines])
 
@@ -94,13 +101,13 @@ def _weights(saved: Any, expected: _State) -> tuple[tuple[str, ...], _State | No
 
 
 def _mappings(saved: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], _State]]:
-    """Yield each mapping from names to tensors, at most two keys deep."""
+    """Yield each mapping from names to tensors, at most three keys deep."""
     if not isinstance(saved, Mapping):
         return
     named = {key: value for key, value in saved.items() if isinstance(key, str)}
     if any(isinstance(value, Tensor) for value in named.values()):
         yield keys, named
-    for key, value in named.items() if len(keys) < 2 else ():
+    for key, value in named.items() if len(keys) < 3 else ():
         yield from _mappings(value, (*keys, key))
 
 
@@ -111,7 +118,7 @@ def _without_weights(saved: Any) -> str:
     parts = [saved, *(value for value in saved.values() if isinstance(value, Mapping))]
     optimiser = any("param_groups" in part for part in parts)
     what = "the state of an optimiser, and no weights" if optimiser else "no weights"
-    return f"it holds {what}: its keys are {said(list(saved))}. {way_on}"
+    return f"it holds {what}; its keys: {_some(list(saved)) or 'none'}. {way_on}"
 
 
 def _renamed(state: _State, expected: _State) -> tuple[_State, list[str], str]:
@@ -159,10 +166,11 @@ def _differences(state: _State, expected: _State, architecture: str) -> tuple[st
         for name in expected
         if name in state and _size(state[name]) != _size(expected[name])
     }
+    shown = 1 if missing or unexpected else 3
     shapes = ", ".join(
         f"{name!r} is {here} in the file and {there} in {architecture!r}"
-        for name, (here, there) in list(sizes.items())[:3]
-    ) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+        for name, (here, there) in list(sizes.items())[:shown]
+    ) + (f" and {len(sizes) - shown} more" if len(sizes) > shown else "")
     if not missing and not unexpected:
         heads = {here[:1] for here, there in sizes.values() if here[1:] == there[1:]}
         outputs = all(there[:1] == (_CLASSES,) for _, there in sizes.values())
@@ -176,8 +184,8 @@ def _differences(state: _State, expected: _State, architecture: str) -> tuple[st
     return ", ".join([*words, shapes] if shapes else words), None
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:2])) + (f" and {len(names) - 2} more" if names[2:] else "")
+def _some(names: list[Any]) -> str:
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _size(value: Any) -> tuple[int, ...]:

@@ -86,46 +86,33 @@ def _checked(tensor: Any) -> Tensor:
 
 def _returned(result: Any) -> str:
     """Say what a transform returned instead of a tensor (3, H, W), and what to change."""
-    if isinstance(result, Tensor) and result.ndim == 3 and result.shape[2] in (1, 3):
-        way_on = "tensor.permute(2, 0, 1) moves the channels to the front."
-    elif isinstance(result, Tensor) and result.ndim == 4:
-        way_on = "It is a batch: transform=lambda image: yours(image)[0] takes its first picture."
-    elif isinstance(result, Tensor) and result.ndim == 2:
-        way_on = "tensor.unsqueeze(0) adds the axis of its channel."
-    elif isinstance(result, Tensor):
+    kind, entry = f"a {type(result).__name__}", "transform=lambda image: yours(image)"
+    way_on = "It takes a PIL image and returns a tensor; is its return missing?"
+    if isinstance(result, Tensor):
+        kind = f"a tensor {tuple(result.shape)}"
         way_on = "A photograph has 3 channels, a grey one 1."
-    elif isinstance(result, Image.Image):
-        way_on = "transforms.ToTensor() as its last step makes the tensor."
+        if result.ndim == 4:
+            way_on = f"It is a batch: {entry}[0] takes its first picture."
+        elif result.ndim == 2:
+            way_on = "tensor.unsqueeze(0) adds the axis of its channel."
+        elif result.ndim == 3 and result.shape[2] in (1, 3):
+            way_on = "tensor.permute(2, 0, 1) moves the channels to the front."
     elif isinstance(result, np.ndarray):
-        way_on = (
-            "torch.from_numpy(array).permute(2, 0, 1) makes a tensor of an array (H, W, 3), "
-            "without permute of an array (3, H, W)."
-        )
-    elif isinstance(result, Mapping):
-        key = "pixel_values" if "pixel_values" in result or not result else next(iter(result))
-        way_on = f"transform=lambda image: yours(image)[{key!r}] takes one entry of it."
-        if key == "pixel_values":  # an image processor of Hugging Face
-            way_on = (
-                "transform=lambda image: yours(image, return_tensors='pt')['pixel_values'][0] "
-                "takes the picture out of it."
-            )
-    elif isinstance(result, (tuple, list)) and result:
-        way_on = "transform=lambda image: yours(image)[0] takes its first entry."
-    else:
-        way_on = "It takes a PIL image and returns a tensor; is its return missing?"
-    return f"this one returned {_kind(result)}. {way_on}"
-
-
-def _kind(result: Any) -> str:
-    if isinstance(result, (Tensor, np.ndarray)):
-        return f"{'a tensor' if isinstance(result, Tensor) else 'an array'} {tuple(result.shape)}"
-    if isinstance(result, Image.Image):
-        return "a PIL image"
-    if isinstance(result, Mapping):
-        return f"a {type(result).__name__} with the keys {said(list(result))}"
-    if isinstance(result, (tuple, list)):
-        return f"a {type(result).__name__} of {len(result)}"
-    return "None" if result is None else f"a {type(result).__name__}"
+        kind = f"an array {result.shape}"
+        permuted = ".permute(2, 0, 1)" if result.shape[-1:] in ((1,), (3,)) else ""
+        way_on = f"torch.from_numpy(array){permuted} makes a tensor of it."
+    elif isinstance(result, Image.Image):
+        kind, way_on = "a PIL image", "transforms.ToTensor() as its last step makes the tensor."
+    elif isinstance(result, Mapping) and result:
+        kind += f" with the keys {', '.join(map(repr, result))}"
+        way_on = f"{entry}[{next(iter(result))!r}] takes one entry of it."
+        if "pixel_values" in result:  # an image processor of Hugging Face
+            way_on = f"{entry[:-1]}, return_tensors='pt')['pixel_values'][0] takes the picture."
+    elif isinstance(result, (tuple, list)):
+        kind, way_on = f"{kind} of {len(result)}", f"{entry}[0] takes its first entry."
+    elif result is None:
+        kind = "None"
+    return f"this one returned {kind}. {way_on}"
 
 
 def _own_transform(model: nn.Module) -> Transform:
