@@ -4,11 +4,13 @@ The browser's part, pixels on the canvas, has tests of its own.
 """
 
 import base64
+import gc
 import io
 import re
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +22,15 @@ import torch
 from PIL import Image
 from torch import nn
 from torchvision import models
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
 import vizhelpers as viz
+from vizhelpers.errors import nearest
 from vizhelpers.explore import panel as panels
-from vizhelpers.explore.controls import controls_of, int_slider, linked_trait
+from vizhelpers.explore.choices import asked_class, class_names
+from vizhelpers.explore.controls import controls_of, dropdown, int_slider, linked_trait, offer
+from vizhelpers.explore.identity import content
 from vizhelpers.explore.panel import Panel
 from vizhelpers.explore.panels import page_of_stack
 from vizhelpers.explore.scene import Scene
@@ -219,14 +226,10 @@ def test_a_matrix_of_a_1x1_convolution_hides_the_channel_sliders(model: nn.Modul
     panel.close()
 
 
-def test_a_layer_of_one_pixel_says_so_and_the_panel_goes_on(model: nn.Module) -> None:
-    panel = viz.explore_feature_maps(model, layer="classifier.2")
-    before = shown(panel)
-    ask(panel, layer="classifier.3")
-    assert "'classifier.3' puts out shape (1, 1000, 1, 1)" in panel.message
-    assert "image/png" not in panel._repr_mimebundle_()[0]
-    ask(panel, layer="classifier.2")
-    assert panel.message == "" and shown(panel) == before
+def test_a_layer_of_one_pixel_is_not_offered(model: nn.Module) -> None:
+    panel = viz.explore_feature_maps(model)
+    layers = panel.requests["layer"].options
+    assert "classifier.2" in layers and "classifier.3" not in layers
     panel.close()
 
 
@@ -234,7 +237,8 @@ def test_an_unknown_class_says_which_is_meant_and_the_panel_goes_on(model: nn.Mo
     panel = viz.explore_saliency(model)
     before = shown(panel)
     ask(panel, other="tabbi")
-    assert "tabby" in panel.message
+    assert "'tabby'" in panel.message and panel.message.endswith("The picture has not changed.")
+    assert shown(panel) == before
     ask(panel, other="")
     assert panel.message == "" and shown(panel) == before
     panel.close()
@@ -270,21 +274,95 @@ def uploaded(data: bytes, name: str = "mine.png") -> object:
     return ({**entry, "content": memoryview(data)},)
 
 
-def test_an_upload_is_shown_and_a_broken_one_says_why(model: nn.Module) -> None:
+def test_an_upload_is_shown_and_a_broken_one_is_not_offered(model: nn.Module) -> None:
     panel = viz.explore_feature_maps(model)
-    upload = panel.box.children[0].children[0]
+    upload, menu = panel.box.children[0].children[0], panel.requests["photograph"]
+    bundled = menu.options
+    upload.set_trait("value", uploaded(b"\x8a-garbage" * 9, "holiday.png"))
+    assert panel.wait(WAIT) and "'holiday.png' is not an image" in panel.message
+    assert "x8a" not in panel.message
+    assert (menu.value, menu.options) == ("cat", bundled)
     buffer = io.BytesIO()
     Image.new("RGB", (300, 240), "orange").save(buffer, "PNG")
     upload.set_trait("value", uploaded(buffer.getvalue()))
     assert panel.wait(WAIT) and panel.message == ""
-    assert panel.requests["photograph"].value == "your photograph"
+    assert (menu.value, menu.options) == ("your photograph", ("your photograph", *bundled))
     base = np.frombuffer(panel.view.scene["base"], np.uint8).reshape(224, 224, 3)
     assert (base[0, 0] == (255, 165, 0)).all()
-    upload.set_trait("value", uploaded(b"<html>", "page.png"))
-    assert panel.wait(WAIT) and "not an image" in panel.message
-    ask(panel, photograph="cat")
-    assert panel.message == ""
     panel.close()
+
+
+def test_the_same_file_can_be_uploaded_again(model: nn.Module) -> None:
+    panel = viz.explore_feature_maps(model)
+    upload = panel.box.children[0].children[0]
+    for _ in range(2):
+        upload.set_trait("value", uploaded(b"<html>", "page.png"))
+        assert "'page.png'" in panel.message
+        ask(panel, photograph="coffee")
+        assert panel.message == ""
+        ask(panel, photograph="cat")
+    panel.close()
+
+
+# ---------------------------------------------------------------- the class search
+
+CLASSES = ["crate", "oxcart", "castle", "tiger cat", "Persian cat", "golden retriever"]
+TWICE = [*CLASSES, "crane", "crane", "Cardigan", "cardigan"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"),
+    [
+        ("golden", 5),
+        ("GOLDEN Retriever", 5),
+        (" tiger ", 3),
+        ("4", 4),
+        ("Persian cat (4)", 4),
+        ("6", 6),
+        ("crane (7)", 7),
+        ("Cardigan (8)", 8),
+    ],
+)
+def test_a_class_is_found_by_a_word_or_its_index(typed: str, index: int) -> None:
+    assert asked_class(nn.Identity(), typed, TWICE) == index
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("cat", r"2 class names contain 'cat': tiger cat \(3\), Persian cat \(4\)\."),
+        ("crane", r"2 classes are called 'crane': crane \(6\), crane \(7\)\. Type the index"),
+        ("CARDIGAN", r"Cardigan \(8\), cardigan \(9\)\. Type the index"),
+        ("cats", "Did you mean 'tiger cat' or 'Persian cat'"),
+        ("retriev", "Did you mean 'golden retriever'"),
+        ("99", "classes go from 0 to 9"),
+    ],
+)
+def test_a_class_that_is_not_found_is_told_with_what_there_is(typed: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        asked_class(nn.Identity(), typed, TWICE)
+
+
+def test_the_search_offers_every_class_of_a_shared_name() -> None:
+    offered = class_names(nn.Identity(), TWICE)
+    assert offered[6:] == ("crane (6)", "crane (7)", "Cardigan (8)", "cardigan (9)")
+    assert [asked_class(nn.Identity(), name, TWICE) for name in offered] == list(range(10))
+
+
+def test_labels_that_are_numbers_are_names_before_they_are_indices() -> None:
+    assert asked_class(nn.Identity(), "0", ["7", "0"]) == 1
+
+
+def test_the_nearest_names_hold_the_word_then_its_beginning_then_its_spelling() -> None:
+    assert nearest("cat", CLASSES) == ["tiger cat", "Persian cat"]
+    assert nearest("RETRIEV", CLASSES) == ["golden retriever"]
+    assert nearest("cats", CLASSES) == ["tiger cat", "Persian cat"]
+    assert nearest("oxcar", CLASSES) == ["oxcart"]
+    assert nearest("features.111", ["features.1", "features.11"])[0] == "features.11"
+    assert nearest("(", CLASSES) == []
+
+
+# ---------------------------------------------------------------- readers' own models
 
 
 def test_a_model_of_the_readers_own_can_be_explored() -> None:
@@ -332,12 +410,15 @@ def test_stack_explore_has_a_control_for_each_axis(model: nn.Module) -> None:
 # ---------------------------------------------------------------- one panel's machinery
 
 
-def test_a_message_takes_the_pictures_place_and_leaves_again(
+def test_an_error_leaves_the_picture_and_says_what_it_shows(
     counting: tuple[Panel, list[int]],
 ) -> None:
     panel, _ = counting
+    before, picture = shown(panel), panel._png()
     ask(panel, value=3)
-    assert panel.message == "Not <3>."
+    assert panel.message == "Not <3>. The picture has not changed: it shows value 1."
+    assert shown(panel) == before and panel._png() == picture
+    assert panel.page().scenes == [panel.view.scene], "a page holds what is seen"
     ask(panel, value=4)
     assert panel.message == ""
     assert panel.view.scene["charts"][0][0]["rows"][0]["text"] == "4"
@@ -418,16 +499,63 @@ def test_the_newest_request_replaces_what_runs(slow: tuple[Panel, Slow]) -> None
     assert panel.view.busy == ""
 
 
-def test_stop_keeps_the_picture_that_was_there(slow: tuple[Panel, Slow]) -> None:
+def test_stop_keeps_the_picture_and_the_controls_return_to_it(slow: tuple[Panel, Slow]) -> None:
     panel, compute = slow
     before = panel.view.scene
     panel.requests["value"].value = 2
     assert compute.reached.wait(WAIT)
     panel._told(panel.view, {"type": "stop"}, [])
-    assert panel.view.busy == ""
+    assert panel.view.busy == "" and panel.requests["value"].value == 1
     compute.go.set()
     assert panel.wait(WAIT)
     assert panel.view.scene == before and compute.computed == [1]
+    assert panel.requests["value"].value == 1 and panel.view.busy == ""
+    ask(panel, value=5)
+    assert compute.computed == [1, 5], "the panel goes on"
+
+
+def test_stop_takes_back_the_options_that_followed_a_control() -> None:
+    layers = {"A": ["a1", "a2"], "B": ["b1"]}
+    slow, computed = Slow(), []
+
+    def adapt(controls: panels.Controls) -> None:
+        found = layers[controls["network"].value]
+        offer(controls["layer"], found, found[0])
+
+    def compute(network: str, layer: str) -> Scene:
+        computed.append(layer)
+        return slow(2 if network == "B" else 1)
+
+    requests = {"network": dropdown("network", ["A", "B"]), "layer": dropdown("layer", ["a1"])}
+    panel = Panel("Following", compute, requests, adapt=adapt)
+    ask(panel, layer="a2")
+    panel.requests["network"].value = "B"
+    assert slow.reached.wait(WAIT)
+    panel.stop()
+    slow.go.set()
+    assert panel.wait(WAIT)
+    assert panel._values() == {"network": "A", "layer": "a2"}
+    assert panel.requests["layer"].options == ("a1", "a2")
+    assert computed == ["a1", "a2", "b1"]
+    panel.close()
+
+
+def test_stop_after_an_error_goes_back_to_the_picture(counting: tuple[Panel, list[int]]) -> None:
+    panel, asked = counting
+    ask(panel, value=3)
+    panel.stop()
+    assert panel.wait(WAIT)
+    assert panel.message == "" and panel._values() == {"value": 1} and asked == [1, 3]
+
+
+def test_a_panel_answers_its_view_that_the_kernel_runs(
+    counting: tuple[Panel, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, asked = counting
+    sent: list[object] = []
+    monkeypatch.setattr(panel.view, "send", sent.append)
+    panel._told(panel.view, {"type": "ping"}, [])
+    assert sent == [{"type": "pong"}] and asked == [1]
 
 
 def test_a_concurrent_pass_never_gets_into_a_panels_maps(model: nn.Module) -> None:
@@ -454,16 +582,15 @@ def test_a_concurrent_pass_never_gets_into_a_panels_maps(model: nn.Module) -> No
 
 
 def test_a_private_copy_shares_weights_but_no_hooks(tiny: nn.Module, noise: torch.Tensor) -> None:
-    calls: list[str] = []
-    tiny[0].register_forward_hook(lambda *args: calls.append("hook"))
-    own = private_copy(tiny)
+    own, expected = private_copy(tiny), tiny(noise)
+    assert own is not tiny
     assert all(a is b for a, b in zip(own.parameters(), tiny.parameters(), strict=True))
-    torch.testing.assert_close(own(noise), own(noise))
-    assert calls == []
+    calls: list[str] = []
     own[0].register_forward_hook(lambda *args: calls.append("own"))
-    expected = tiny(noise)
-    assert calls == ["hook"]
+    torch.testing.assert_close(tiny(noise), expected)
+    assert calls == []
     torch.testing.assert_close(own(noise), expected)
+    assert calls == ["own"]
 
 
 # ---------------------------------------------------------------- display and closing
@@ -523,6 +650,142 @@ def test_running_a_cell_again_closes_its_predecessor(model: nn.Module) -> None:
         assert alive() > once, "keep=True, and other arguments, leave the first one open"
         other.close()
     newest.close()
+
+
+def is_open(panel: Panel) -> bool:
+    return panel in panels._open.values() and panel.box.comm is not None
+
+
+def close_all(opened: list[Panel]) -> None:
+    for panel in opened:
+        panel.close()
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_models_made_in_a_loop_have_panels_that_all_stay() -> None:
+    opened = []
+    for _ in range(8):
+        opened.append(viz.explore_kernels(small()))
+        gc.collect()  # an id that is free is given to the next model
+    assert all(map(is_open, opened))
+    close_all(opened)
+
+
+@pytest.mark.parametrize("kind", ["array", "PIL", "bytes", "tensor"])
+def test_photographs_made_in_a_loop_have_panels_that_all_stay(kind: str, tiny: nn.Module) -> None:
+    def made(level: int) -> object:
+        array = np.full((16, 16, 3), level, np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(array).save(buffer, "PNG")
+        return {
+            "array": array,
+            "PIL": Image.fromarray(array),
+            "bytes": buffer.getvalue(),
+            "tensor": torch.from_numpy(array),
+        }[kind]
+
+    opened = []
+    for level in range(0, 250, 50):
+        opened.append(viz.explore_feature_maps(tiny, made(level), transform=TO_12))
+        gc.collect()
+    assert all(map(is_open, opened))
+    newest = viz.explore_feature_maps(tiny, made(0), transform=TO_12)
+    assert [is_open(panel) for panel in opened] == [False, True, True, True, True]
+    close_all([newest, *opened[1:]])
+
+
+TO_12 = v1.Compose([v1.Resize((12, 12)), v1.ToTensor()])
+
+
+def test_other_arguments_leave_a_panel_open_and_the_same_ones_made_anew_do_not(
+    tiny: nn.Module,
+) -> None:
+    def cell(side: int = 12, first: str = "a") -> Panel:
+        transform = v1.Compose([v1.Resize((side, side)), v1.ToTensor()])
+        picture = Image.new("RGB", (20, 20), "teal")
+        labels = [first, *"bcde"]
+        return viz.explore_cam(tiny, picture, transform=transform, labels=labels)
+
+    opened = [cell(), cell(side=14), cell(first="z")]
+    assert all(map(is_open, opened))
+    again = cell()
+    assert [is_open(panel) for panel in opened] == [False, True, True]
+    close_all([again, *opened[1:]])
+
+
+def test_an_argument_counts_however_it_is_passed(tiny: nn.Module) -> None:
+    first = viz.explore_kernels(tiny, layer="0")
+    second = viz.explore_kernels(layer="0", out=0, model=tiny)
+    assert not is_open(first) and is_open(second)
+    second.close()
+
+
+def test_a_closed_panel_lets_go_of_model_and_photograph(tiny: nn.Module) -> None:
+    net, picture = small(), Image.new("RGB", (20, 20))
+    kept = [weakref.ref(net), weakref.ref(net[0].weight), weakref.ref(picture)]
+    panel = viz.explore_feature_maps(net, picture, transform=TO_12)
+    panel.close()
+    del net, picture
+    gc.collect()
+    assert [one() for one in kept] == [None, None, None]
+    with pytest.raises(ValueError, match="closed"):
+        panel._scene_for(panel._shown_values)
+
+
+def arguments(level: int) -> dict[str, object]:
+    """Arguments as a cell makes them: anew each time, equal for an equal level."""
+    array = np.full((4, 5), level, np.float32)
+    return {
+        "number": level,
+        "text": f"{level}",
+        "list": [str(level), "b"],
+        "dict": {"a": (level, None)},
+        "bytes": bytes([level]) * 99,
+        "array": array,
+        "view of an array": array[::2, ::-1],
+        "tensor": torch.full((3,), level, dtype=torch.bfloat16),
+        "PIL": Image.new("L", (9, 9), level),
+        "upload": uploaded(bytes([level]) * 99)[0]["content"] if V8 else bytes([level]),
+        "path": Path(f"{level}.png"),
+        "v1": v1.Compose([v1.Resize(level), v1.ToTensor(), v1.Normalize([0.5], [level])]),
+        "v2": v2.Compose([v2.Resize((level, level)), v2.ToImage()]),
+        "Sequential": nn.Sequential(v1.Resize(level), v1.CenterCrop(3)),
+        "preset": models.SqueezeNet1_1_Weights.DEFAULT.transforms(crop_size=level),
+        "Lambda": v1.Lambda(lambda image: image.resize((level, level))),
+        "function": lambda image: image.resize((level, level)),
+    }
+
+
+V8 = not widgets.__version__.startswith("7.")
+
+
+@pytest.mark.parametrize("kind", arguments(1))
+def test_arguments_are_compared_by_content(kind: str) -> None:
+    first, same, other = (content(arguments(level)[kind]) for level in (32, 32, 48))
+    assert first == same and hash(first) == hash(same)
+    assert first != other
+
+
+def test_what_has_no_content_to_compare_is_compared_by_identity() -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    for make in (Own, small, nn.ReLU, lambda: (i for i in range(2))):
+        first, second = make(), make()
+        assert content(first) == content(first) and content(first) != content(second)
+
+
+def test_a_value_that_holds_itself_is_compared() -> None:
+    def around() -> list[object]:
+        found: list[object] = [1]
+        found.append(found)
+        return found
+
+    assert content(around()) == content(around()) != content([1, [1]])
 
 
 def test_no_hook_stays_on_the_readers_model(name: str, model: nn.Module) -> None:

@@ -376,6 +376,29 @@ test("a page's bytes stand there once, and the scenes share them", () => {
   assert.equal(first.lut, second.lut);
 });
 
+// ---------------------------------------------------------------- the class search
+
+const CLASSES = ["crate", "oxcart", "castle", "catamaran", "tiger cat", "Persian cat"];
+const suggested = (typed, names = CLASSES) => view.suggestions(names, typed).map(([name]) => name);
+
+test("a search suggests names with the whole word first, then those that begin with it", () => {
+  assert.deepEqual(suggested("cat"), ["tiger cat", "Persian cat", "catamaran"]);
+  assert.deepEqual(suggested(" CAT "), suggested("cat"));
+  assert.deepEqual(suggested("cat-b", ["tom-cat-b", "tomcat-b"]), ["tom-cat-b"]);
+});
+
+test("a search without words or without a match leaves all names to the browser", () => {
+  for (const typed of ["", "  ", "xcar", "(", "[a-z]"]) {
+    assert.deepEqual(suggested(typed), CLASSES);
+  }
+});
+
+test("a number suggests the class of this index, unless a name holds it", () => {
+  assert.deepEqual(view.suggestions(CLASSES, "4"), [["4", "tiger cat"]]);
+  assert.deepEqual(suggested("4", ["4", "0"]), ["4"]);
+  assert.deepEqual(suggested("99"), CLASSES);
+});
+
 // ---------------------------------------------------------------- a page's own model
 
 test("setting a trait tells whoever follows it, and no one else", () => {
