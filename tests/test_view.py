@@ -2,13 +2,16 @@
 
 import io
 import json
+import math
 from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vizhelpers.flash import figures
 from vizhelpers.view.bar import Bar
 from vizhelpers.view.canvas import to_png
 from vizhelpers.view.charts import Bars, Curve
@@ -71,6 +74,151 @@ def test_titles_are_not_cut_off() -> None:
     assert (picture[:, -2:].max(axis=-1) == 255).all()
 
 
+# ------------------------------------------------------------ tall, thin, and many
+
+
+def rows_of(height: int, width: int) -> np.ndarray:
+    """Return a tile whose rows have colours of their own, (H, W, 3)."""
+    row = np.arange(height)
+    colours = np.stack([row % 251, row // 251, np.full(height, 199)], axis=-1)
+    return np.repeat(colours[:, None], width, axis=1).astype(np.uint8)
+
+
+def runs_of(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Return the rows of ``rows_of`` that are drawn, and how high and wide each is at least."""
+    tile_ = (picture[..., 2] == 199) & (picture != 199).any(axis=-1)  # letters are grey
+    column = np.flatnonzero(tile_.any(axis=0))
+    line = picture[tile_.any(axis=1), column[0]].astype(int)
+    rows, counts = np.unique(line[:, 0] + 251 * line[:, 1], return_counts=True)
+    return rows, int(counts.min()), len(column)
+
+
+SHAPES = [(96, 4), (2048, 1), (1, 2048), (1152, 48), (7, 1), (1, 7), (500, 20), (13, 13), (1, 1)]
+
+
+@pytest.mark.parametrize("columns", [None, 1, 5000])
+@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("shape", [*SHAPES, (3000, 4), (600, 100)])
+def test_no_montage_is_higher_than_20_inches(
+    shape: tuple[int, int], count: int, columns: int | None
+) -> None:
+    tiles = np.zeros((count, *shape, 3), np.uint8)
+    figure = montage(tiles, [f"{i}" for i in range(count)], name="maps", columns=columns)
+    assert figure.get_figheight() <= 20 and figure.get_figwidth() <= 20
+
+
+def test_a_row_of_very_many_columns_is_not_wider_than_20_inches() -> None:
+    tiles = np.zeros((6000, 3, 3, 3), np.uint8)
+    assert montage(tiles, [""] * 6000, columns=6000).get_figwidth() <= 20
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_single_tile_is_neither_very_tall_nor_very_thin(shape: tuple[int, int]) -> None:
+    picture = pixels(montage(np.broadcast_to(RED, (1, *shape, 3)).astype(np.uint8), [""]))
+    _, _, height, width = box_of(picture, RED)
+    assert max(height, width) <= 700
+    assert min(height, width) >= 40
+
+
+def test_every_row_of_a_tall_matrix_is_drawn_with_pixels_that_are_wider_than_high() -> None:
+    figure = montage(rows_of(96, 4)[None], ["weights"], name="fc2")
+    rows, height, width = runs_of(pixels(figure))
+    np.testing.assert_array_equal(rows, np.arange(96))
+    assert (height, width) == (6, 3 * 4 * 6)
+    assert [text.get_text() for text in figure.texts] == [
+        "fc2\npixels are drawn 3 times as wide as high"
+    ]
+
+
+def test_of_more_rows_than_a_figure_has_pixels_some_are_drawn_in_their_own_colours() -> None:
+    figure = montage(rows_of(2048, 1)[None], ["weights"])
+    rows, height, _ = runs_of(pixels(figure))
+    np.testing.assert_array_equal(rows, np.arange(0, 2048, 4))
+    assert height == 1
+    assert "1 of every 4 rows is shown" in " ".join(figure.texts[0].get_text().split())
+
+
+def test_a_flat_matrix_is_the_tall_one_lying_down() -> None:
+    tall = montage(rows_of(2048, 1)[None], [""])
+    flat = montage(rows_of(2048, 1).swapaxes(0, 1)[None], [""])
+    size = runs_of(pixels(tall)), runs_of(pixels(flat).swapaxes(0, 1))
+    np.testing.assert_array_equal(size[0][0], size[1][0])
+    assert size[0][1:] == size[1][1:]
+    assert "1 of every 4 columns is shown; pixels are drawn 64 times as high as wide" in " ".join(
+        flat.texts[0].get_text().split()
+    )
+
+
+def test_a_tile_that_is_not_extreme_keeps_square_pixels_and_a_figure_that_says_nothing() -> None:
+    for shape in ((7, 1), (64, 16), (1, 7), (300, 200)):
+        figure = montage(np.broadcast_to(RED, (1, *shape, 3)).astype(np.uint8), [""])
+        _, _, height, width = box_of(pixels(figure), RED)
+        assert height / width == pytest.approx(shape[0] / shape[1], rel=0.02)
+        assert [text.get_text() for text in figure.texts] == [""]
+
+
+def test_rows_that_do_not_fit_are_left_out_and_the_title_is_asked_for_the_number_shown() -> None:
+    tiles = np.stack([tile((i, 0, 199)) for i in range(64)])
+    figure = montage(tiles, [str(i) for i in range(64)], name="{} of 64".format, columns=1)
+    (title,) = (text.get_text() for text in figure.texts)
+    shown = int(title.removesuffix(" of 64"))
+    assert 20 < shown < 64
+    picture = pixels(figure)
+    sides = [box_of(picture, (i, 0, 199))[2] for i in range(shown)]
+    assert min(sides) >= 40, "they are too small to be seen"
+    assert not (picture == (shown, 0, 199)).all(axis=-1).any()
+
+
+def test_tiles_shrink_before_rows_are_left_out() -> None:
+    figure = montage(tiles_of(RED, 12), [str(i) for i in range(12)], name=str, columns=1)
+    assert figure.texts[0].get_text() == "12"
+    assert 17 < figure.get_figheight() <= 20
+
+
+def test_a_long_title_or_label_does_not_make_a_figure_high() -> None:
+    figure = montage(tile(RED)[None], [""], name="word " * 999, bar=Bar("sequential", "u" * 9999))
+    assert figure.get_figheight() < 12
+    assert figure.texts[0].get_text().endswith("…")
+
+
+@pytest.mark.parametrize("cells", [["name"], ["name", "Conv2d", "8 x 6 x 6"]])
+def test_rows_of_bars_that_do_not_fit_are_counted(cells: list[str]) -> None:
+    count = 1000
+    rows = [[f"{cells[0]} {i}", *cells[1:]] for i in range(count)]
+    bars = Bars("Bars", rows, [i / count for i in range(count)], ["x"] * count, marked=700)
+    figure = bars.draw()
+    assert 15 < figure.get_figheight() <= 20
+    axes = figure.axes[0]
+    words = [t.get_text() for t in (axes.get_yticklabels() if len(cells) == 1 else axes.texts)]
+    labels = [word for word in words if word.removeprefix("▸ ").startswith(("name", "…"))]
+    shown = len(labels) - 1
+    assert labels[-1] == f"… {count - shown} more rows"
+    assert labels[:2] == ["name 0", "name 1"] and labels[-2].endswith("name 700")
+    assert len(axes.patches) == shown + 1 and axes.patches[-1].get_width() == 0
+    assert axes.patches[-2].get_width() == 0.7
+
+
+def test_bars_that_fit_are_all_drawn() -> None:
+    bars = Bars("Bars", [(str(i),) for i in range(60)], [1.0] * 60, ["x"] * 60)
+    assert len(bars.draw().axes[0].patches) == 60
+
+
+@pytest.mark.parametrize(("count", "shown"), [(20, 20), (21, 21), (30, 25)])
+def test_flashtorchs_pictures_of_many_filters_fit_on_one_figure(
+    count: int, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "_MOST", 5)  # 256 pictures take seconds
+    pictures = [torch.rand(1, 3, 2, 2)] * count
+    figure = figures.pictures_figure(pictures, [str(i) for i in range(count)], "conv", (4, 4))
+    assert figure.get_figheight() <= 20 and figure.get_figwidth() <= 20
+    assert len([axes for axes in figure.axes if axes.images]) == shown
+    name = "conv" if shown == count else f"conv ({shown} of {count})"
+    assert name in [text.get_text() for text in figure.texts]
+
+
+# ------------------------------------------------------------ files
+
+
 @pytest.mark.parametrize("times", [0.5, 1, 2, 3])
 def test_a_finer_file_shows_the_same_picture_larger(times: float) -> None:
     figure = montage(np.stack([tile(RED, 55), tile(BLUE, 55)]), ["", ""], width=5)
@@ -106,6 +254,23 @@ def test_the_bar_tells_both_ends(scale: str) -> None:
 def test_the_bar_of_a_flat_map_says_so() -> None:
     figure = montage(tile(RED)[None], [""], bar=Bar("sequential", "unit", 0.0, 0.0))
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0 everywhere"]
+
+
+def test_the_words_of_a_flat_bar_are_not_cut_off() -> None:
+    figure = montage(tile(RED)[None], [""], bar=Bar("diverging", "unit", -0.0, 0.0))
+    figure.canvas.draw()
+    (words,) = figure.axes[1].get_yticklabels()
+    assert words.get_text() == "0 everywhere"
+    box = words.get_window_extent()
+    assert box.x1 < figure.bbox.x1 and box.y0 >= figure.bbox.y0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ends", [(math.nan, math.nan), (0.0, math.inf), (-math.inf, 1.0)])
+def test_the_bar_of_what_is_no_number_says_so(ends: tuple[float, float]) -> None:
+    figure = montage(tile(RED)[None], [""], bar=Bar("sequential", "unit", *ends))
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["no numbers"]
 
 
 def test_the_bar_of_tiles_with_their_own_scales_gives_no_numbers() -> None:
@@ -194,6 +359,15 @@ def test_what_is_no_number_has_a_colour_of_its_own(scale: str, low: float) -> No
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", COLOUR_MAPS)
+def test_the_greatest_range_of_float32_has_all_colours(scale: str) -> None:
+    greatest = float(np.finfo(np.float32).max)
+    row = np.array([[-greatest, 0, greatest]], dtype=np.float32)
+    colours = colourise(row, scale, -greatest, greatest)[0]
+    np.testing.assert_array_equal(colours, table(scale)[[0, 128, 255]])
+
+
+@pytest.mark.filterwarnings("error")
 def test_stretched_a_gap_spreads_as_far_as_it_would_count_and_no_further() -> None:
     frame = np.array([[1, np.inf, 3, 4]], dtype=np.float32)
     large = stretch(frame, (1, 8))[0]
@@ -235,6 +409,67 @@ def test_bars_are_as_long_as_their_numbers() -> None:
 
 def test_bars_of_nothing_can_be_drawn() -> None:
     assert pixels(Bars("Nothing", [("a",)], [0.0], ["0"]).draw()).std() > 0
+
+
+def test_a_chart_without_rows_can_be_drawn() -> None:
+    assert pixels(Bars("Nothing", [], [], []).draw()).std() > 0
+
+
+NO_NUMBERS = [math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", NO_NUMBERS)
+@pytest.mark.parametrize("more", [[], ["Conv2d", ""]])
+def test_a_bar_that_is_no_number_has_no_length_and_says_what_it_is(
+    more: list[str], wrong: float
+) -> None:
+    rows = [["cat", *more], ["dog", *more], ["cup", *more]]
+    bars = Bars("B", rows, [0.5, wrong, wrong], ["0.5", f"{wrong:.3f}", "12 MB"], marked=1)
+    axes = bars.draw().axes[0]
+    assert [patch.get_width() for patch in axes.patches] == [0.5, 0, 0]
+    what = "NaN" if math.isnan(wrong) else "infinite"
+    assert {f"{wrong:.3f}", f"12 MB ({what})"} <= {text.get_text() for text in axes.texts}
+    pixels(bars.draw())
+    wire = json.loads(json.dumps(bars.wire(), allow_nan=False))
+    assert [row["length"] for row in wire["rows"]] == [0.5, 0, 0]
+    assert [row["text"] for row in wire["rows"]] == ["0.5", f"{wrong:.3f}", f"12 MB ({what})"]
+
+
+def test_a_word_that_only_contains_nan_is_no_number() -> None:
+    (row,) = Bars("B", [["fruit"]], [math.nan], ["banana"]).wire()["rows"]
+    assert row["text"] == "banana (NaN)"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("marked", [0, 1])
+def test_a_curve_has_a_gap_where_a_value_is_no_number_and_says_how_many(marked: int) -> None:
+    curve = Curve("Climb", [1.0, math.nan, 4.0, math.inf, 9.0], marked, "step", "value")
+    figure = curve.draw()
+    pixels(figure)
+    line, _ = figure.axes[0].lines
+    np.testing.assert_array_equal(line.get_ydata(), [1, math.nan, 4, math.nan, 9])
+    assert line.get_marker() == ".", "a value between two gaps is not seen"
+    assert figure.axes[0].get_title(loc="left") == "Climb · 1 NaN · 1 infinite"
+    wire = json.loads(json.dumps(curve.wire(), allow_nan=False))
+    assert (wire["values"], wire["gaps"]) == ([1, 1, 4, 1, 9], [1, 3])
+    assert wire["title"] == "Climb · 1 NaN · 1 infinite"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", NO_NUMBERS)
+def test_a_curve_without_any_number_can_be_drawn_and_sent(wrong: float) -> None:
+    curve = Curve("Climb", [wrong] * 3, 1, "step", "value")
+    figure = curve.draw()
+    pixels(figure)
+    assert figure.axes[0].get_title(loc="left") == "Climb · no numbers"
+    json.dumps(curve.wire(), allow_nan=False)
+
+
+def test_a_whole_curve_says_nothing_of_gaps() -> None:
+    curve = Curve("Climb", [1.0, 4.0], 1, "step", "value")
+    assert curve.draw().axes[0].lines[0].get_marker() == "None"
+    assert "gaps" not in curve.wire() and curve.wire()["title"] == "Climb"
 
 
 def test_curve_marks_its_step() -> None:
