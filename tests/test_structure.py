@@ -269,7 +269,7 @@ def test_each_module_has_its_own_products_and_those_of_its_parts() -> None:
     ]
     bars = found.bars(1)
     assert bars.lengths[-1] == itself / total
-    assert bars.cells[-1][0] == "outside of modules"
+    assert bars.cells[-1][0] == "rest of the model"
     assert sum(bars.lengths) == pytest.approx(1)
     assert sum(viz.summary(Tokens(), (1, 4, 4, 4)).bars(1).lengths) == 1
     assert len(viz.summary(Tokens(), (1, 4, 4, 4)).bars(1).cells) == 1

@@ -174,7 +174,7 @@ class ModelSummary:
     def bars(self, depth: int = 1) -> "Bars":
         """Return the modules down to some depth, each with its share of the mult-adds.
 
-        What the model computes outside of its modules has a row of its own, the last.
+        What the model multiplies outside of these modules has a row of its own, the last.
         """
         from vizhelpers.view.charts import Bars
 
@@ -186,7 +186,7 @@ class ModelSummary:
         ]
         alone = self.mult_adds - sum(work for level, *_, work in self.layers if level == 1)
         if alone > 0:
-            rows.append((("outside of modules", "", ""), alone))
+            rows.append((("rest of the model", "", ""), alone))
         shares = [work / max(self.mult_adds, 1) for _, work in rows]
         return Bars(
             f"Where the work is: {in_units(self.mult_adds)} mult-adds",
