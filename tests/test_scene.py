@@ -1,5 +1,9 @@
 """A scene: which frame stands where, on which scale, and which controls it needs."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -67,6 +71,65 @@ def test_one_negative_layer_makes_the_scale_diverging_for_all() -> None:
     )
     assert scene.payload()["scale"] == "diverging"
     assert scene.payload()["limits"][0] == [-1, 1]
+
+
+def drawn(scene: Scene, *chosen: int) -> np.ndarray:
+    """Return the tile that a scene's figure shows for a choice on its axes."""
+    figure = scene.figure(chosen)
+    return np.asarray(figure.axes[0].images[0].get_array())[..., :3]
+
+
+@pytest.mark.parametrize("labels", [[3, 3], ["crane", "crane"]])
+def test_where_labels_repeat_the_figure_shows_the_frame_that_was_chosen(labels: list) -> None:
+    frames = np.array([[[0.0, 1.0]], [[1.0, 0.0]]])
+    scene = Scene([viz.ImageStack(frames, {"class": labels})])
+    np.testing.assert_array_equal(scene.only(1).frames[0], frames[1])
+    first, second = drawn(scene, 0), drawn(scene, 1)
+    np.testing.assert_array_equal(first, second[:, ::-1])
+    assert (first != second).any()
+
+
+def test_a_frame_keeps_the_scale_of_its_group_in_the_figure() -> None:
+    frames = np.array([1.0, 10.0, 2.0, 4.0])[:, None, None]
+    axes = {"layer": ["a", "b"], "class": ["cat", "cup"]}
+    scene = Scene([viz.ImageStack(frames, axes, scale_group="layer")])
+    assert [scene.only(i).limits() for i in range(4)] == [[limits] for limits in
+                                                        scene.stacks[0].limits()]  # fmt: skip
+
+
+FOUR = {"layer": ["a", "b"], "class": ["cat", "cup"], "seed": [0, 5], "step": range(3)}
+
+
+def test_more_than_three_axes_are_joined_to_the_three_that_the_view_has() -> None:
+    stack = viz.ImageStack(np.arange(24.0)[:, None, None], FOUR, name="runs")
+    scene = Scene([stack])
+    assert scene.shape == (2, 2, 6)
+    last = scene.axes["seed · step"]
+    assert (last[0], last[4]) == ("seed 0 · step 0", "seed 5 · step 1")
+    assert scene.only(scene.frame_at((1, 0, 4))).frames.ravel().tolist() == [16]
+    assert scene.titles()[16] == "b · cat · seed 5 · step 1"
+    assert [control.trait for control in controls_of(scene)][:3] == ["i0", "i1", "i2"]
+
+
+def test_three_axes_stay_as_they_are() -> None:
+    axes = {"layer": ["a", "b"], "class": ["cat", "cup"], "seed": [0, 5]}
+    assert Scene([viz.ImageStack(np.zeros((8, 1, 1)), axes)]).axes == axes
+
+
+@pytest.mark.parametrize("more", [{}, {"size": [8]}])
+def test_a_stack_of_four_axes_or_five_can_be_plotted_explored_and_saved(
+    more: dict, tmp_path: Path
+) -> None:
+    frames = np.arange(24, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+    stack = viz.ImageStack(frames, FOUR | more, name="runs")
+    assert stack.plot().axes
+    panel = stack.explore()
+    panel.controls["seed · step" + "".join(f" · {name}" for name in more)].index = 4
+    assert "seed 5 · step 1" in panel.scene.titles()[4]
+    assert panel.figure().axes
+    page = stack.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="page">(.*?)</script>', page).group(1))
+    assert [len(axis["labels"]) for axis in data["scenes"][0]["axes"]] == [2, 2, 6]
 
 
 def test_axes_frames_and_charts_must_fit() -> None:

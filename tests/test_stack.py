@@ -66,6 +66,46 @@ def test_select_of_a_missing_label_or_axis_names_what_there_is() -> None:
         ramp().select(chanel=1)
 
 
+def test_select_returns_all_frames_that_carry_a_label() -> None:
+    frames = np.arange(6, dtype=np.float32)[:, None, None]
+    axes = {"layer": ["a", "b"], "class": ["crane", "cat", "crane"]}
+    stack = viz.ImageStack(frames, axes)
+    cranes = stack.select(**{"class": "crane"})
+    assert cranes.frames.ravel().tolist() == [0, 2, 3, 5]
+    assert cranes.axes == {"layer": ["a", "b"], "class": ["crane", "crane"]}
+    assert stack.select(layer="b").frames.ravel().tolist() == [3, 4, 5]
+    assert stack.select(**stack.axes).frames.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    swapped = stack.select(layer="a", **{"class": ["cat", "crane"]})
+    assert swapped.frames.ravel().tolist() == [1, 0, 2]
+
+
+def test_a_label_that_does_not_repeat_may_be_asked_for_twice() -> None:
+    assert ramp().select(channel=[1, 1]).axes == {"channel": [1, 1]}
+
+
+def test_one_frame_is_chosen_by_its_position_and_keeps_its_colours() -> None:
+    frames = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+    frames[:, 0, 0] *= 2
+    axes = {"layer": ["a", "b"], "class": ["crane", "cat", "crane"]}
+    for group in ("all", "frame", "layer", "class"):
+        stack = viz.ImageStack(frames, axes, scale_group=group, values=np.arange(6))
+        for i in range(6):
+            only = stack.only(i)
+            np.testing.assert_array_equal(only.frames[0], frames[i])
+            np.testing.assert_array_equal(only.colours(0), stack.colours(i))
+            assert [row[0] for row in only.axes.values()] == ["ab"[i // 3], axes["class"][i % 3]]
+            assert only.values.tolist() == [i]
+    with pytest.raises(ValueError, match="index=6"):
+        stack.only(6)
+
+
+def test_one_picture_of_an_rgb_stack_is_chosen_by_its_position_too() -> None:
+    frames = np.arange(2 * 2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 2, 3)
+    only = viz.ImageStack(frames, {"i": "aa"}, ["one", "two"], scale="rgb").only(1)
+    np.testing.assert_array_equal(only.frames, frames[1:])
+    assert only.titles == ["two"]
+
+
 def test_one_scale_for_all_or_for_each_frame() -> None:
     assert ramp().limits() == [(0.0, 15.0)] * 6
     assert ramp(scale_group="frame").limits() == [(0.0, 3.0 * i) for i in range(6)]
@@ -112,6 +152,17 @@ def test_the_title_says_how_many_frames_are_shown() -> None:
     shown = texts(ramp(70, name="maps").plot(limit=64))
     assert "maps (64 of 70)" in shown
     assert "(64 of 70)" not in " ".join(texts(ramp(64, name="maps").plot(limit=64)))
+
+
+def test_the_title_says_how_many_fit_where_rows_were_left_out() -> None:
+    base = np.zeros((8, 8, 3), dtype=np.uint8)
+    for photograph in (False, True):
+        figure = ramp(70, name="maps", base=base).plot(columns=1, photograph=photograph)
+        (title,) = (text for text in texts(figure) if text.startswith("maps"))
+        shown = int(re.fullmatch(r"maps \((\d+) of 70\)", title).group(1))
+        (titles,) = figure.axes[0].collections
+        assert len(titles.texts) == shown + photograph
+        assert titles.texts[-1] == str(shown - 1)
 
 
 def test_titles_and_numbers_of_the_colour_bar_are_written() -> None:
@@ -203,6 +254,17 @@ def test_the_title_of_a_frame_says_what_of_it_is_no_number() -> None:
     assert gaps().long_titles() == [f"channel {i}{words}" for i, words in enumerate(SAID)]
     assert gaps().figure_titles() == [f"{i}{words}" for i, words in enumerate(SAID)]
     assert gaps().titles == ["0", "1", "2", "3"], "a stack's own titles are the caller's"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_stack_without_any_number_says_so_beside_its_bar() -> None:
+    frames = np.full((2, 2, 2), np.nan)
+    for one in (frames, frames[:1]):
+        figure = viz.ImageStack(one, {"i": range(len(one))}).plot()
+        to_png(figure)
+        labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+        assert labels == ["no numbers"]
+        assert "brown: no number" in texts(figure)
 
 
 def test_a_title_keeps_to_its_frame_through_select() -> None:

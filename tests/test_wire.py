@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import pytest
 
 import vizhelpers as viz
 from vizhelpers.explore.scene import Scene
+from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import table
+from vizhelpers.view.html import Page, as_html
 from vizhelpers.view.wire import Payload, pack, quantise
 
 COLOURS = Path(__file__).parent / "js" / "colours.mjs"
@@ -198,6 +201,20 @@ def test_everything_but_the_bytes_is_json() -> None:
         {"name": "layer", "labels": ["3"]},
         {"name": "class", "labels": ["cat", "7"]},
     ]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_page_whose_frames_charts_and_values_are_no_numbers_is_json(wrong: float) -> None:
+    frames = np.full((2, 2, 2), wrong, dtype=np.float32)
+    stack = viz.ImageStack(frames, {"step": range(2)}, values=np.array([wrong, 1.0]))
+    bars = Bars("B", [("cat",)], [wrong], ["?"])
+    curve = Curve("C", [wrong, 1.0], 0, "step", "value")
+    scene = Scene([stack], charts=[[bars, curve]])
+    page = Page("p", b"", {}, [scene.payload()], [[]], {"i0": 0})
+    text = re.search(r'id="page">(.*?)</script>', as_html(page)).group(1)
+    data = json.loads(text, parse_constant=pytest.fail)
+    assert data["scenes"][0]["gaps"] == [True, True]
+    assert data["scenes"][0]["limits"] == [[0, 0]] * 2
 
 
 # ------------------------------------------------------------ what is too large

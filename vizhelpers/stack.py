@@ -442,9 +442,15 @@ def _positions(axis: str, wanted: Any, labels: Sequence[Any]) -> list[int]:
     if not wanted:
         raise ValueError(f"{axis}: the list of labels is empty; name at least one.")
     places = [_positions_of(axis, label, list(labels)) for label in wanted]
-    every = [place for same in places for place in same]
-    # Labels that repeat on the axis and in the list stand for the same frames.
-    return every if len(every) == len(wanted) else list(dict.fromkeys(every))
+    if all(len(same) == 1 for same in places):
+        return [place for (place,) in places]
+    # A label that repeats on the axis and in the list stands for one frame each time, and the last
+    # time for all that are left: the axis's own labels give the axis.
+    every: list[int] = []
+    for i, same in enumerate(places):
+        left = same[places[:i].count(same) :] or same
+        every += left[:1] if same in places[i + 1 :] else left
+    return every
 
 
 def _positions_of(axis: str, label: Any, labels: list[Any]) -> list[int]:

@@ -87,7 +87,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: matplotlib.figure.Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Canvas(figure).print_png(buffer)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from vizhelpers.view.bar import Bar, draw_bar
-from vizhelpers.view.canvas import DPI, Canvas, Figure, new_figure
+from vizhelpers.view.canvas import DPI, Canvas, new_figure
 from vizhelpers.view.letters import FONT, HEAD, HEAD_LINE, LINE, fits, outlines, wrap
 from vizhelpers.view.style import default_style
 

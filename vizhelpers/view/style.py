@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from matplotlib import rcParams, rcParamsDefault
@@ -15,7 +16,9 @@ _LOOKS = re.compile(
     r"|font\.(size|stretch|style|variant|weight)|patch|path|savefig\.(bbox|edgecolor|facecolor)|text"
     r"|[xy]axis|[xy]tick"
 )
-_DEFAULTS = {name: value for name, value in rcParamsDefault.items() if _LOOKS.match(name)}
+_DEFAULTS: dict[str, Any] = {
+    name: value for name, value in rcParamsDefault.items() if _LOOKS.match(name)
+}
 
 
 @contextmanager
@@ -27,14 +30,15 @@ def default_style() -> Iterator[None]:
     """
     # Not ``matplotlib.rc_context``: it would also undo what a backend sets when the first figure
     # loads it.
-    readers = {name: rcParams[name] for name in _DEFAULTS if _differs(name)}
+    present: Any = rcParams  # newer versions of matplotlib type each name
+    readers = {n: present[n] for n, default in _DEFAULTS.items() if _differ(present[n], default)}
     try:
-        rcParams.update({name: _DEFAULTS[name] for name in readers})
+        present.update({name: _DEFAULTS[name] for name in readers})
         yield
     finally:
-        rcParams.update(readers)
+        present.update(readers)
 
 
-def _differs(name: str) -> bool:
-    value = rcParams[name]  # a colour may be an array, which is equal to nothing as a whole
-    return isinstance(value, np.ndarray) or bool(value != _DEFAULTS[name])
+def _differ(value: Any, default: Any) -> bool:
+    # A colour may be an array, which is equal to nothing as a whole.
+    return isinstance(value, np.ndarray) or bool(value != default)
