@@ -238,3 +238,12 @@ def test_bad_arguments_name_the_way_on(
     arguments = {"layer": "features.12", "target": "tabby", **change}
     with pytest.raises(ValueError, match=word):
         viz.cam(model, cat, **arguments)  # type: ignore[arg-type]
+
+
+def test_grad_cam_plus_plus_says_where_its_weights_are_negative(second: nn.Module) -> None:
+    """Behind no ReLU, as in EfficientNet's blocks, a channel's sum may be negative."""
+    coffee = viz.prepare(second, "coffee")
+    signed = viz.cam(second, coffee, "blocks.3", method="gradcam++")
+    assert signed.titles[0].startswith("espresso · 6 of 80 weights negative")
+    plain = viz.cam(second, coffee, "blocks.3", method="gradcam")
+    assert plain.titles[0] == "espresso"

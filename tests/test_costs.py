@@ -29,9 +29,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vizhelpers as viz
+from vizhelpers import dry, layers
 from vizhelpers.explore.controls import linked_trait
 from vizhelpers.explore.panel import Panel
+from vizhelpers.flash import devices
 from vizhelpers.layers import run_to
+from vizhelpers.methods import cam_perturbation
 from vizhelpers.view import wire
 from vizhelpers.view.view import StackView
 
@@ -56,6 +59,7 @@ COUNTED = {
 Counts = Counter[str]
 Costs = Mapping[str, int | range]
 
+COPYING = (layers, dry, cam_perturbation, devices)  # each has its own name for ``layers.twin``
 NETWORK = TINY["plain"]
 LAYERS, CLASSES, SIDE = 9, 12, 10
 LAST = "4"  # the last convolution, (6, 8, 8), the fifth of nine layers; the first is (4, 10, 10)
@@ -102,7 +106,9 @@ def counting(model: nn.Module | None = None) -> Iterator[Counts]:
             # The engine itself: under a torch function mode ``torch.autograd.grad`` calls itself.
             count(torch.autograd, "_engine_run_backward", "backward pass"),
             *(count(nn.Module, f"register_{kind}_hook", "hook") for kind in hooks),
+            # Copies share parameters or are on the meta device: ``copy.deepcopy`` copies none.
             count(copy, "deepcopy", _copied),
+            *(count(module, "twin", "model copied") for module in COPYING),
             count(Image, "open", "photograph read"),
             count(Figure, "__init__", "figure"),
             count(Axes, "__init__", "axes"),
@@ -280,9 +286,7 @@ ROWS = [
     Row("flash.utils.format_for_plotting", lambda g: viz.flash.utils.format_for_plotting(g.x)),
     Row("flash.utils.standardize_and_clip", lambda g: viz.flash.utils.standardize_and_clip(g.x)),
     Row("kernels", lambda g: viz.kernels(g.model, LAST)),
-    Row(
-        "kernels: random", lambda g: viz.kernels(g.model, LAST, random_seed=0), {"model copied": 1}
-    ),
+    Row("kernels: random", lambda g: viz.kernels(g.model, LAST, random_seed=0)),
     # Nothing is computed: a copy that holds no numbers says the shapes.
     *(
         Row(
@@ -292,12 +296,12 @@ ROWS = [
         )
         for side in (SIDE, 500)
     ),
-    # torchinfo's own pass, with two hooks on each module.
+    # torchinfo's own pass, with two hooks on each module; two more count the multiply-adds.
     *(
         Row(
             f"summary: images of {side}",
             lambda g, side=side: viz.summary(g.model, (1, 3, side, side)),
-            {"meta pass": 1, "model copied": 1, "hook": 2 * MODULES},
+            {"meta pass": 1, "model copied": 1, "hook": 4 * MODULES},
         )
         for side in (SIDE, 500)
     ),
@@ -363,9 +367,9 @@ ROWS = [
     Row(
         "cam: scorecam",
         lambda g: viz.cam(g.model, g.x, LAST, target=1, method="scorecam"),
-        passes(2, hook=range(1, 5), model_copied=1),
+        passes(2, hook=range(1, 5)),
     ),
-    # Pair by pair, on one copy.
+    # Pair by pair, on the model itself.
     *(
         Row(
             f"cam_sweep: scorecam, {len(layers)} layers, {classes} classes",
@@ -375,7 +379,6 @@ ROWS = [
             passes(
                 1 + len(layers) * classes,
                 hook=range(1, 1 + 4 * len(layers) * classes),
-                model_copied=1,
             ),
         )
         for layers, classes in ((["4"], 3), (["0", "4"], 3))
@@ -404,7 +407,8 @@ ROWS = [
         lambda g: viz.saliency(g.model, g.x),
         passes(1, 1),
     ),
-    # None of the noisy copies says what the image itself is predicted to be.
+    # None of the noisy copies says what the image itself is predicted to be, nor whether the model
+    # ends in a softmax: one pass more.
     Row(
         "saliency: smoothgrad of the predicted class",
         lambda g: viz.saliency(g.model, g.x, method="smoothgrad", passes=3),
@@ -416,7 +420,7 @@ ROWS = [
             lambda g, method=method, count=count: viz.saliency(
                 g.model, g.x, target=1, method=method, passes=count
             ),
-            passes(count, count),
+            passes(count + 1, count),
         )
         for method in ("smoothgrad", "integrated_gradients")
         for count in (1, 7)
@@ -455,6 +459,7 @@ ROWS = [
     # ------------------------------------------------------------ stacks
     Row("ImageStack", lambda g: stack_of(4)),
     Row("ImageStack.shape", lambda g: stack_of(4).shape),
+    Row("ImageStack.only", lambda g: stack_of(4).only(2)),
     Row("ImageStack.select", lambda g: stack_of(4).select(n=[1, 3])),
     Row("ImageStack.limits", lambda g: stack_of(4).limits()),
     Row("ImageStack.colours", lambda g: stack_of(4).colours(1, 0.5)),
@@ -573,6 +578,8 @@ def test_a_call_costs(row: Row, given: Given) -> None:
 
 # What a panel does before it looks at a name: the model is copied, its layers with maps are listed.
 BEFORE_A_NAME: Costs = {"model copied": 2, "meta pass": 1, "hook": MODULES}
+# Without a photograph, a pass more says that the network takes the usual input.
+FOUND_SIZE: Costs = {"meta pass": 2}
 # At the door: whatever the model is, nothing of it runs.
 REFUSED = [
     Row("capture: no such layer", lambda g: viz.capture(g.model, g.x, "9")),
@@ -594,7 +601,6 @@ REFUSED = [
         "predict: two photographs",
         lambda g: viz.predict(g.model, g.x.expand(2, -1, -1, -1)),
     ),
-    Row("predict: a grey photograph", lambda g: viz.predict(g.model, g.x[:, :1])),
     Row("cam: no such layer", lambda g: viz.cam(g.model, g.x, "9", target=0)),
     Row("cam: no such layer, of the predicted class", lambda g: viz.cam(g.model, g.x, "9")),
     Row("cam: no such method", lambda g: viz.cam(g.model, g.x, LAST, method="gradcan")),
@@ -659,10 +665,15 @@ REFUSED = [
     Row(
         "explore_filters: no such layer",
         lambda g: viz.explore_filters(g.model, layer="9"),
-        BEFORE_A_NAME,
+        {**BEFORE_A_NAME, **FOUND_SIZE, "model copied": 3},
     ),
     # ------------------------------------------------------------ later than at the door
     # A network says only by running how many channels and classes it has, and where maps end.
+    Row(
+        "predict: a grey photograph",
+        lambda g: viz.predict(g.model, g.x[:, :1]),
+        passes(1, layer_run=1),
+    ),
     Row(
         "feature_maps: no such channel",
         lambda g: viz.feature_maps(g.model, g.x, LAST, channels=[6]),
@@ -784,17 +795,24 @@ PANELS = [
     PanelRow(
         "explore_structure",
         lambda g: viz.explore_structure({"one": g.model, "other": g.model[:-1]}),
-        {**SCENE, **ON_META, "model copied": 3},
+        {**SCENE, **ON_META, **FOUND_SIZE, "model copied": 4},
         {"figure": 1, "axes": 1, "drawing": 1},
-        {"model": ("other", {**SCENE, **ON_META, "hook": MODULES - 1})},
+        {
+            "model": (
+                "other",
+                {**SCENE, **FOUND_SIZE, "model copied": 2, "hook": MODULES - 1},
+            )
+        },
     ),
     PanelRow(
-        "explore_summary",  # of one image, to compare with, and of what is asked for
+        # Of one image, to compare with, of one of twice the side, which not every network takes,
+        # and of what is asked for; before these, a pass finds the usual size.
+        "explore_summary",
         lambda g: viz.explore_summary(g.model),
-        {**SCENE, "model copied": 3, "meta pass": 2, "hook": 4 * MODULES},
+        {**SCENE, "model copied": 5, "meta pass": 4, "hook": 12 * MODULES},
         beside(3, 1),
         {
-            "batch": (9, {**SCENE, "model copied": 1, "meta pass": 1, "hook": 2 * MODULES}),
+            "batch": (9, {**SCENE, "model copied": 1, "meta pass": 1, "hook": 4 * MODULES}),
             # It chooses rows of what is there. This network has one level, so the scene is the
             # same, and is not sent.
             "depth": (2, {}),
@@ -807,7 +825,7 @@ PANELS = [
         beside(5, 5),
         {
             "layer": (LAST, sent(24, 9)),
-            "weights": (0, {"model copied": 1, **sent(24, 9)}),
+            "weights": (0, sent(24, 9)),
         },
     ),
     PanelRow(
@@ -875,8 +893,10 @@ PANELS = [
         {
             **passes(4, 3, layer_run=4),
             **FOUR_STEPS,
-            **PANEL_ON_META,
-            "hook": MODULES + 4,
+            # The size, the layers with maps at that size, and at that of the pictures.
+            "meta pass": 3,
+            "model copied": 4,
+            "hook": 2 * MODULES + 4,
         },
         beside(3, 2),
         {

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 import vizhelpers as viz
 from vizhelpers.models import describe
-from vizhelpers.samples import model_colours, normalise_for
+from vizhelpers.samples import model_colours
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CROP = [T.Resize(64), T.CenterCrop(56)]
@@ -338,7 +338,7 @@ def test_a_model_of_timm_is_prepared_under_another_default_device(
     expected = viz.prepare(net, photograph)
     with torch.device("meta"):
         sample = viz.prepare(net, photograph)
-        normalised = normalise_for(net, sample.x)
+        normalised = model_colours(net).apply(sample.x)
     assert torch.equal(sample.x, expected.x) and normalised.device.type == "cpu"
     np.testing.assert_array_equal(sample.view, expected.view)
 
@@ -352,23 +352,25 @@ def test_a_model_of_timm_is_prepared_under_another_default_device(
         BY_PROBES["blue first, mean image"],
     ],
 )
-def test_normalise_for_is_the_models_own_transform(
+def test_model_colours_is_the_models_own_transform(
     net: nn.Module, photograph: Image.Image, crop: np.ndarray, transform: Any
 ) -> None:
     describe(net, transform, None)
     rgb = torch.from_numpy(crop / 255).float().permute(2, 0, 1)[None]
     torch.testing.assert_close(
-        normalise_for(net, rgb), viz.prepare(net, photograph).x, rtol=1e-3, atol=1e-2
+        model_colours(net).apply(rgb), viz.prepare(net, photograph).x, rtol=1e-3, atol=1e-2
     )
     assert model_colours(net).apply(rgb.requires_grad_()).requires_grad
 
 
-def test_normalise_for_grey_pictures_takes_the_mean_of_the_channels() -> None:
+def test_model_colours_of_grey_pictures_takes_the_mean_of_the_channels() -> None:
     grey, rgb = nn.Conv2d(1, 2, 3), torch.rand(2, 1, 5, 5)
     expected = (rgb - float(np.mean(MEAN))) / float(np.mean(STD))
-    torch.testing.assert_close(normalise_for(grey, rgb), expected)
+    torch.testing.assert_close(model_colours(grey).apply(rgb), expected)
     steps = [T.Grayscale(), T.ToTensor(), T.Normalize([0.13], [0.31])]
     describe(grey, T.Compose(steps), None)
-    torch.testing.assert_close(normalise_for(grey, rgb), (rgb - 0.13) / 0.31)
+    torch.testing.assert_close(model_colours(grey).apply(rgb), (rgb - 0.13) / 0.31)
     describe(grey, lambda image: T.Compose(steps)(image), None)
-    torch.testing.assert_close(normalise_for(grey, rgb), (rgb - 0.13) / 0.31, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(
+        model_colours(grey).apply(rgb), (rgb - 0.13) / 0.31, rtol=0.02, atol=0.02
+    )

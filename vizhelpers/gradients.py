@@ -170,6 +170,8 @@ def input_gradients(
         ValueError: as ``capture``; or ``guided`` where no ReLU lies between pixels and score.
     """
     x = input_tensor(model, sample)
+    if guided:
+        _refuse_scripted(model)
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
         output = class_scores(forward(model, leaf.clone()), images=len(leaf))
@@ -181,10 +183,22 @@ def input_gradients(
         if relus is not None and not relus.passed:
             raise ValueError(
                 f"Guided backpropagation changes the gradient at each ReLU, and "
-                f"{type(bare(model)).__name__} uses none between the pixels and the score. "
-                "method='vanilla' works for every model."
+                f"{type(bare(model)).__name__} uses none between the pixels and the score (those "
+                "of a model from torch.export are not seen). method='vanilla' works for every "
+                "model."
             )
     return gradients, output.detach()
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    """Refuse a model with a TorchScript part: nothing outside of it sees its ReLUs."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{f'Layer {name!r}' if name else 'The model'} is TorchScript, whose ReLUs guided "
+                "backpropagation cannot change. Use the Python module that was scripted or traced, "
+                "or the plain gradient: method='vanilla'."
+            )
 
 
 class _PositiveGradient(torch.autograd.Function):

@@ -190,7 +190,12 @@ def private_copy(model: nn.Module) -> nn.Module:
     not follow is looked at itself, pass by pass: one with hooks, which may compute, with a replaced
     ``forward``, or with attributes that may refer to other parts of it.
     """
-    return twin(model) if all(map(_is_plain, bare(model).modules())) else bare(model)
+    return twin(model) if is_plain(model) else bare(model)
+
+
+def is_plain(model: nn.Module) -> bool:
+    """Whether a copy of a model surely computes what the model does, as ``private_copy`` says."""
+    return all(map(_is_plain, bare(model).modules()))
 
 
 _DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, Enum,
@@ -351,24 +356,43 @@ def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[st
     Returns:
         ``{dotted name: shape}``; of a module that runs more than once, its last run.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    runs: Counter[str] = Counter()
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    runs: Counter[nn.Module] = Counter()
 
-    def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            runs[name] += 1
-            if isinstance(output, Tensor):
-                shapes[name] = tuple(output.shape)
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        runs[module] += 1
+        if isinstance(output, Tensor):
+            shapes[module] = tuple(output.shape)
 
-        return hook
+    with torch.no_grad(), evaluating(model) as inside, watching_calls(inside, leave):
+        forward(inside, x)
+    named = [(name, module) for name, module in inside.named_modules() if module in shapes]
+    return {name: shapes[module] for name, module in named if not once or runs[module] == 1}
 
-    with torch.no_grad(), evaluating(model) as inside, ExitStack() as handles:
-        for name, module in inside.named_modules():
+
+@contextmanager
+def watching_calls(
+    model: nn.Module,
+    leave: Callable[[nn.Module, Any, Any], None],
+    enter: Callable[[nn.Module, Any], None] | None = None,
+) -> Iterator[None]:
+    """Call functions at every call of every module, TorchScript's apart, in a ``with`` block.
+
+    Args:
+        model: any module.
+        leave: gets the module, its arguments and its output; the output is None where it raised.
+        enter: gets the module and its arguments.
+    """
+    with ExitStack() as handles:
+        for module in model.modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # it takes no hooks
-            handles.callback(module.register_forward_hook(recorder(name)).remove)
-        forward(inside, x)
-    return {name: shape for name, shape in shapes.items() if not once or runs[name] == 1}
+            if enter is not None:
+                handles.callback(module.register_forward_pre_hook(enter).remove)
+            # always_call: a module may raise, and the one that called it may go on.
+            always = enter is not None
+            handles.callback(module.register_forward_hook(leave, always_call=always).remove)
+        yield
 
 
 class _Reached(BaseException):

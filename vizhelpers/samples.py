@@ -133,20 +133,11 @@ def _own_transform(model: nn.Module) -> Transform:
     )
 
 
-def normalise_for(model: nn.Module, rgb: Tensor) -> Tensor:
-    """Return pictures (N, C, H, W), values 0 to 1, normalised as a model expects them.
-
-    A model whose preprocessing is unknown gets ImageNet's mean and standard deviation. Pictures
-    with another number of channels than 3, such as grey ones, get the mean of the three channels'
-    values.
-    """
-    return model_colours(model).apply(rgb)
-
-
 def model_colours(model: nn.Module) -> Colours:
     """Return what a model's own transform does to colours: ImageNet's values where unknown.
 
-    A loop calls this once; ``Colours.apply`` then normalises each step's pictures.
+    ``Colours.apply`` then normalises pictures (N, C, H, W), values 0 to 1; those with another
+    number of channels than 3, such as grey ones, get the mean of the three channels' values.
     """
     imagenet = per_channel(IMAGENET_MEAN, IMAGENET_STD)
     try:

@@ -15,7 +15,7 @@ from vizhelpers.methods.fourier import random_spectrum, random_view, to_rgb
 from vizhelpers.models import warning_word
 from vizhelpers.passes import evaluating, without_autocast
 from vizhelpers.progress import steps as watched
-from vizhelpers.samples import normalise_for
+from vizhelpers.samples import model_colours
 from vizhelpers.sizes import input_size
 from vizhelpers.stack import ImageStack
 
@@ -183,20 +183,21 @@ def _from_fourier(
     generator = torch.Generator(device="cpu").manual_seed(seed)
     spectrum = random_spectrum(len(channels), side, generator).to(device).requires_grad_()
     # Adam scales each coefficient by itself, so a picture does not depend on its batch mates.
+    colours = model_colours(model)
     adam = torch.optim.Adam([spectrum], lr=lr * _ADAM, maximize=True)
     pictures, values = [], []
     for step in watched(range(steps + 1), "step"):
         rgb = to_rgb(spectrum)
         rgb = rgb.mean(dim=1, keepdim=True) if planes == 1 else rgb
         if step in kept:
-            x = normalise_for(model, rgb).to(dtype)
+            x = colours.apply(rgb).to(dtype)
             with torch.no_grad(), evaluating(model):
                 means = mean_activations(model, x.detach().clone(), layer, channels)
             pictures.append(_as_uint8(rgb.detach()))
             values.append(_finite(means, layer, step).float().cpu().numpy())
         if step == steps:
             break
-        x = random_view(normalise_for(model, rgb), generator).to(dtype)
+        x = random_view(colours.apply(rgb), generator).to(dtype)
         with evaluating(model):
             means = mean_activations(model, x, layer, channels)
             (spectrum.grad,) = gradients_of(means.sum(), [spectrum], model, ["the pixels"])
@@ -221,7 +222,7 @@ def _noise(model: nn.Module, count: int, planes: int, size: int, seed: int) -> T
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     drawn = torch.rand(1, planes, size, size, generator=generator, device="cpu")
-    x = normalise_for(model, (drawn * 30 + 150) / 255).expand(count, -1, -1, -1)
+    x = model_colours(model).apply((drawn * 30 + 150) / 255).expand(count, -1, -1, -1)
     weight = next(model.parameters(), x)
     return x.to(device=weight.device, dtype=dtype_of(model)).contiguous()
 

@@ -19,7 +19,13 @@ from vizhelpers.gradients import activations_and_gradients, logit_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import Layer, as_list, captured, layer_name
 from vizhelpers.maps import as_maps
-from vizhelpers.methods.cam_methods import CAM_METHODS, EQUATIONS, LABELS, pooled_head
+from vizhelpers.methods.cam_methods import (
+    CAM_METHODS,
+    EQUATIONS,
+    LABELS,
+    pooled_head,
+    signed_weights,
+)
 from vizhelpers.methods.cam_perturbation import perturbation_cams
 from vizhelpers.models import warning_word
 from vizhelpers.passes import without_autocast
@@ -128,7 +134,12 @@ def cams_by_layer(
     seen = _seen(model, x, layers, wanted, method)
     classes = targets_of(model, wanted, seen.output, len(x), labels=labels)
     found = [
-        _LayerMaps(layer, maps, _meaning_of_zero(model, x, layer, maps, seen.gradients.get(layer)))
+        _LayerMaps(
+            layer,
+            maps,
+            _meaning_of_zero(model, x, layer, maps, seen.gradients.get(layer)),
+            _notes(model, x, layer, seen, method) or [""] * (len(maps) * len(x)),
+        )
         for layer, maps in _made(model, x, seen, classes, method).items()
     ]
     return [_layer_stack(model, sample, method, one, classes) for one in found]
@@ -169,7 +180,7 @@ def original_cam(
         except ValueError as refusal:
             refusals.append(refusal)
         else:
-            found = _LayerMaps(layer, made, "no support")
+            found = _LayerMaps(layer, made, "no support", [""] * (len(made) * len(x)))
             return _layer_stack(model, sample, "cam", found, classes)
     raise refusals[0]
 
@@ -192,11 +203,19 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _LayerMaps:
-    """One layer's maps, a tensor (N, h, w) for each class; and what an all-zero map means there."""
+    """One layer's maps.
+
+    Attributes:
+        layer: its dotted path.
+        maps: a tensor (N, h, w) for each class.
+        zero: what an all-zero map means there.
+        notes: what has to be said of each map, the classes' slowest; "" for nothing.
+    """
 
     layer: str
     maps: Sequence[Tensor]
     zero: str
+    notes: Sequence[str]
 
 
 def _seen(
@@ -231,6 +250,17 @@ def _meaning_of_zero(
     if any(one.any() for one in gradients):
         return "behind it only the class token is read"
     return "no support"
+
+
+def _notes(model: nn.Module, x: Tensor, layer: str, seen: _Seen, method: str) -> list[str]:
+    """Return for each class and image what Grad-CAM++'s weights make of signed activations."""
+    if method != "gradcam++":
+        return []
+    maps = seen.maps[layer]
+    gradients = [as_maps(model, layer, g, x).float() for g in seen.gradients[layer]]
+    return [
+        signed_weights(a, g) for of_class in gradients for a, g in zip(maps, of_class, strict=True)
+    ]
 
 
 def _made(
@@ -288,8 +318,8 @@ def _layer_stack(
     if images > 1:
         axes["image"] = range(images)
     titles = [
-        title + ("" if m.any() else f" · all zero: {found.zero}")
-        for title, m in zip(titles, frames, strict=True)
+        title + ("" if m.any() else f" · all zero: {found.zero}") + (note and f" · {note}")
+        for title, m, note in zip(titles, frames, found.notes, strict=True)
     ]
     return _stack(model, sample, method, frames, axes, titles)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vizhelpers.classes import class_scores
 from vizhelpers.inputs import bare, dtype_of
-from vizhelpers.layers import NotItself, own_parts_only, private_copy, twin
+from vizhelpers.layers import NotItself, is_plain, own_parts_only, twin
 from vizhelpers.passes import evaluating, forward
 from vizhelpers.progress import steps, watched
 
@@ -120,7 +120,7 @@ def _clean_copy(model: nn.Module, x: Tensor, scores: Tensor) -> nn.Module:
         module.training = False
         if getattr(module, "inplace", False) is True:
             setattr(module, "inplace", False)  # noqa: B010 (nn.Module has no such attribute)
-    if private_copy(model) is bare(model):
+    if not is_plain(model):
         _check_copy(model, own, x, scores)
     return own
 

@@ -1,13 +1,15 @@
 """The work of a forward pass in multiply-adds, and how torchinfo's number for it differs."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from vizhelpers.layers import watching_calls
 
 _ROUNDING = 0.01  # of the larger number; less is not worth a word
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -54,15 +56,7 @@ def counting(model: nn.Module) -> Iterator[Work]:
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         work.calls[module][-1] += so_far()
 
-    with ExitStack() as stack:
-        for module in work.calls:
-            if isinstance(module, torch.jit.ScriptModule):
-                continue  # it takes no hooks
-            stack.callback(module.register_forward_pre_hook(enter).remove)
-            # always_call: a module may raise, and the one that called it may go on.
-            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
-        stack.enter_context(_unfused(model))
-        stack.enter_context(counter)
+    with watching_calls(model, leave, enter), _unfused(model), counter:
         yield work
         work.total = so_far()
 
