@@ -152,7 +152,7 @@ def class_search(model: nn.Module, labels: Sequence[str] | None = None) -> widge
         continuous_update=False,
         **wide(),
     )
-    search.add_class("vz-search")
+    search.add_class("vizhelpers-search")
     return search
 
 

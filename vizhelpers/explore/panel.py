@@ -112,7 +112,7 @@ class Panel:
         for control in self.requests.values():
             control.observe(self._changed, names="value")
         for widget in [*self._extra, *self.requests.values()]:
-            widget.add_class("vz-request")  # view.js: it needs the kernel
+            widget.add_class("vizhelpers-request")  # view.js: it needs the kernel
         for widget in self._extra:
             if widget.has_trait("complaint"):
                 widget.observe(self._complained, names="complaint")

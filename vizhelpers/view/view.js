@@ -511,7 +511,10 @@ function createView(model, el) {
     pixel: /** @type {[number, number] | null} */ (null),
     drawing: 0,
     columns: 1,
-    kernel: "",
+    kernel: "", // what is wrong with it
+    waiting: 0, // for its answer
+    box: /** @type {Element | null} */ (null),
+    leaving: new AbortController(),
     keys: /** @type {Record<string, string>} */ ({}),
   };
 }
@@ -569,7 +572,6 @@ function draw(view) {
   parts.grid.frame.hidden = !model.get("grid") || scene.sizes.length < 2;
   if (!parts.grid.frame.hidden) drawGrid(view, frame, own);
   drawReadout(view, frame);
-  parts.tools.hidden = !pictures;
   drawTools(view);
   parts.root.dataset.frame = String(frame);
 }
@@ -620,6 +622,7 @@ function warn(element, text) {
 /** Only buttons that do something. @param {View} view */
 function drawTools({ parts, scene, zoom, timer }) {
   const [play, larger, smaller] = /** @type {any} */ (parts.tools.children);
+  parts.tools.hidden = !scene?.sizes.length;
   play.hidden = (scene?.titles.length ?? 0) < 2;
   if (play.hidden && timer) play.click();
   larger.disabled = zoom >= LARGEST_ZOOM;
@@ -806,7 +809,7 @@ const NAMES = new WeakMap();
  * that "cat" would bring crates and castles. @param {Event} event */
 function suggest({ target }) {
   const input = /** @type {HTMLInputElement} */ (target);
-  const list = input.closest(".vz-search") && input.list;
+  const list = input.closest(".vizhelpers-search") && input.list;
   if (!list) return;
   if (!list.querySelector(".vz-suggestion")) {
     NAMES.set(list, Array.from(list.querySelectorAll("option"), (option) => option.value));
@@ -818,47 +821,55 @@ function suggest({ target }) {
   }));
 }
 
-/** Say it when the kernel is gone: a front end that tells marks the view; otherwise a control that
- * needs the kernel asks for a sign of life. Returns the question, and what undoes it.
+/** Say what is wrong with the kernel, or "". @param {View} view @param {string} text */
+function sayOfKernel(view, text) {
+  clearTimeout(view.waiting);
+  view.waiting = 0;
+  view.kernel = text;
+  refresh(view);
+}
+
+/** Say it when the kernel is gone. JupyterLab and the classic Notebook mark the view; for the others
+ * a control that needs the kernel asks for a sign of life. Returns what undoes it.
  * @param {View} view */
 function watchKernel(view) {
   const { model, parts } = view;
-  let waiting = 0;
-  /** @param {string} text */
-  const say = (text) => {
-    clearTimeout(waiting);
-    waiting = 0;
-    view.kernel = text;
-    refresh(view);
+  const answered = (/** @type {any} */ content) => {
+    if (content?.type === "pong") sayOfKernel(view, "");
   };
-  const answered = (/** @type {any} */ content) => content?.type === "pong" && say("");
-  // Later: the front end marks the view in a listener of its own.
+  // Later: the view is marked by a listener of the front end's own.
   const told = () => setTimeout(() => {
-    say(parts.root.closest(".jupyter-widgets-disconnected") ? RESTARTED : "");
+    const dead = parts.root.closest(".jupyter-widgets-disconnected");
+    sayOfKernel(view, dead ? RESTARTED : "");
   });
-  const ask = (/** @type {Event} */ { target }) => {
-    const needed = /** @type {Element} */ (target).closest(".vz-request, .vz-stop");
-    if (!needed || waiting || view.kernel === RESTARTED) return;
-    waiting = setTimeout(() => say(SILENT), PATIENCE);
-    model.send({ type: "ping" });
-  };
   model.on("msg:custom", answered);
   model.on("comm_live_update", told);
-  const undo = () => {
-    clearTimeout(waiting);
+  return () => {
+    clearTimeout(view.waiting);
     model.off("msg:custom", answered);
     model.off("comm_live_update", told);
   };
-  return { ask, undo };
 }
 
-/** Listen to the box that holds the view and its controls. @param {View} view
- * @param {(event: Event) => void} ask */
-function listenToBox({ parts }, ask) {
-  const box = parts.root.closest(".widget-vbox");
-  box?.addEventListener("focusin", keepKeys);
-  ["focusin", "input"].forEach((event) => box?.addEventListener(event, suggest));
-  ["change", "pointerdown", "keydown"].forEach((event) => box?.addEventListener(event, ask));
+/** Listen to the box that holds the view and its controls, once there is one. A front end keeps the
+ * box of a closed panel, so that no listener of it may keep the view. @param {View} view */
+function listenToBox(view) {
+  const box = view.parts.root.closest(".widget-vbox");
+  if (!box || box === view.box) return;
+  view.box = box;
+  /** @param {Event} event */
+  const ask = ({ target }) => {
+    const needed = /** @type {Element} */ (target).closest(".vizhelpers-request, .vz-stop");
+    if (!needed || view.waiting || view.kernel === RESTARTED) return;
+    view.waiting = setTimeout(() => sayOfKernel(view, SILENT), PATIENCE);
+    view.model.send({ type: "ping" });
+  };
+  const { signal } = view.leaving;
+  box.addEventListener("focusin", keepKeys);
+  ["focusin", "input"].forEach((event) => box.addEventListener(event, suggest));
+  ["change", "pointerdown", "keydown"].forEach((event) => {
+    box.addEventListener(event, ask, { signal });
+  });
 }
 
 /** Draw a model into an element; returns what undoes it.
@@ -877,9 +888,9 @@ export function render({ model, el }) {
   listenToGrid(view);
   [view.parts.map.canvas, view.parts.photo.canvas].forEach((c) => listenToPicture(view, c));
   addTools(view);
-  const { ask, undo } = watchKernel(view);
+  const unwatch = watchKernel(view);
   const sizes = new ResizeObserver(() => {
-    listenToBox(view, ask);
+    listenToBox(view);
     again();
   });
   sizes.observe(view.parts.root);
@@ -887,14 +898,23 @@ export function render({ model, el }) {
   return () => {
     traits.forEach((name) => model.off(`change:${name}`, again));
     model.off("change:scene", newScene);
-    undo();
+    unwatch();
     sizes.disconnect();
-    clearInterval(view.timer);
-    cancelAnimationFrame(view.drawing);
-    view.scene = null;
-    for (const canvas of el.querySelectorAll("canvas")) canvas.width = canvas.height = 0;
-    view.parts.root.remove();
+    clear(view);
   };
+}
+
+/** Free what a view holds; some browsers keep what is drawn on a canvas for long.
+ * @param {View} view */
+function clear(view) {
+  view.leaving.abort();
+  clearInterval(view.timer);
+  cancelAnimationFrame(view.drawing);
+  view.scene = view.box = null;
+  for (const canvas of view.parts.root.querySelectorAll("canvas")) {
+    canvas.width = canvas.height = 0;
+  }
+  view.parts.root.remove();
 }
 
 // ---------------------------------------------------------------- pages without a kernel
