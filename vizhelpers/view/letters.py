@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from unicodedata import east_asian_width
 
+import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.path import Path
@@ -65,4 +66,7 @@ def outline(text: str, font: FontProperties, files: tuple[str, ...]) -> Path:
 
     ``files`` are part of the cache's key alone; matplotlib finds them by ``font``.
     """
-    return TextPath((0, 0), text, size=FONT, prop=font)
+    try:
+        return TextPath((0, 0), text, size=FONT, prop=font)
+    except AttributeError:  # matplotlib 3.10, of letters that the font leaves empty
+        return Path(np.empty((0, 2)))
