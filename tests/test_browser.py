@@ -4,7 +4,9 @@ The front end is JupyterLab where it is installed, else the classic Notebook, as
 environment. Pictures are read back from the canvas, pixel by pixel.
 """
 
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -15,6 +17,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchvision import models
 
@@ -37,7 +40,8 @@ with torch.device("meta"):
     vgg13 = sketch = torchvision.models.vgg13()"""
 SLEEP = "import time\nprint('asleep', flush=True)\ntime.sleep(8)"
 COUNT = "import ipywidgets\nlen(ipywidgets.Widget.get_manager_state()['state'])"
-SETUP, PREPARE, EXPLORE, BUSY, LIVE = range(5)
+PROCESS = "import os\nos.getpid()"
+SETUP, PREPARE, EXPLORE, BUSY, LIVE, PROCESS_ID = range(6)
 
 
 # ---------------------------------------------------------------- what must be seen
@@ -270,7 +274,7 @@ def explore_cell(name: str) -> list[str]:
     cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     (explore,) = [source for source in code if "viz.explore_" in source]
-    return [code[0], PRELUDE, explore, SLEEP, COUNT]
+    return [code[0], PRELUDE, explore, SLEEP, COUNT, PROCESS]
 
 
 @pytest.fixture(scope="module")
@@ -515,18 +519,92 @@ def test_each_part_has_a_role_and_a_name(maps: Panel) -> None:
 # ---------------------------------------------------------------- what goes wrong
 
 
-def test_a_layer_that_cannot_be_shown_says_why_and_the_panel_goes_on(maps: Panel) -> None:
-    before = maps.state().text("layer")
-    maps.press("layer", "End")
-    alert = maps.root.get_by_role("alert").filter(visible=True)
-    expect(alert).to_contain_text("'classifier.3' puts out shape (1, 1000, 1, 1)")
-    expect(maps.map).to_be_hidden()
-    maps.press("layer", "ArrowUp")
-    state, _ = maps.settle(feature_maps)
-    assert state.text("layer") == "classifier.2"
+@pytest.fixture
+def cams_panel(opened: Opened) -> Panel:
+    """The panel of class activation maps, as its controls were left."""
+    _, panel = opened("05_cam")
+    panel.settle(cam)
+    return panel
+
+
+def type_class(panel: Panel, text: str) -> None:
+    field = panel.input("another class")
+    field.fill(text)
+    field.press("Enter")
+
+
+def test_the_search_suggests_classes_that_hold_the_word(cams_panel: Panel) -> None:
+    """Chromium lists the options that contain the text, in their order."""
+    field = cams_panel.input("another class")
+    for typed, first in [
+        ("cat", ["tiger cat", "Persian cat", "Siamese cat", "Egyptian cat", "Madagascar cat"]),
+        ("golden", ["golden retriever"]),
+        ("281", ["281"]),
+    ]:
+        field.fill("")
+        field.press_sequentially(typed)
+        assert field.evaluate(SUGGESTED)[: len(first)] == first
+        assert not {"crate", "oxcart", "castle"} & set(field.evaluate(SUGGESTED))
+    field.fill("")
+    assert len(field.evaluate(SUGGESTED)) == 1000
+
+
+SUGGESTED = "input => [...input.list.options].map(option => option.value)"
+
+
+def test_a_class_is_found_by_one_of_its_words(cams_panel: Panel) -> None:
+    for typed, name in [("golden", "golden retriever"), ("281", "tabby")]:
+        type_class(cams_panel, typed)
+        shows = "name => document.querySelector('.vz-title').textContent.includes(name)"
+        cams_panel.wait(shows, name)
+        state, _ = cams_panel.settle(cam)
+        assert state.text("class") == name
+    type_class(cams_panel, "")
+    cams_panel.settle(cam)
+
+
+def test_an_error_stands_above_the_picture_that_stays(cams_panel: Panel) -> None:
+    before, _ = cams_panel.settle(cam)
+    picture = cams_panel.map.evaluate("canvas => canvas.toDataURL()")
+    type_class(cams_panel, "cat")
+    alert = cams_panel.root.get_by_role("alert").filter(visible=True)
+    expect(alert).to_contain_text("5 class names contain 'cat': tiger cat (282)")
+    expect(alert).to_contain_text("The picture has not changed.")
+    assert cams_panel.map.evaluate("canvas => canvas.toDataURL()") == picture
+    assert alert.bounding_box()["y"] < cams_panel.map.bounding_box()["y"]
+    expect(cams_panel.page.get_by_role("button", name="Play")).to_be_visible()
+    cams_panel.press("overlay strength", "ArrowRight")
+    moved = "old => document.querySelector('.vz-map canvas').toDataURL() !== old"
+    cams_panel.wait(moved, picture)
+    cams_panel.press("overlay strength", "ArrowLeft")
+    type_class(cams_panel, "")
     expect(alert).to_have_count(0)
-    maps.input("layer").select_option(before)
-    maps.settle(feature_maps)
+    assert cams_panel.settle(cam)[0] == before
+
+
+def test_a_broken_upload_is_named_and_not_offered(cams_panel: Panel, tmp_path: Path) -> None:
+    before = cams_panel.state()
+    broken, good = tmp_path / "holiday.png", tmp_path / "mine.png"
+    broken.write_bytes(b"\x8a-garbage" * 99)
+    Image.new("RGB", (300, 240), "orange").save(good)
+    alert = cams_panel.root.get_by_role("alert").filter(visible=True)
+    for _ in range(2):
+        upload(cams_panel, broken)
+        expect(alert).to_contain_text("'holiday.png' is not an image")
+        expect(alert).not_to_contain_text("x8a")
+        assert cams_panel.state() == before
+        upload(cams_panel, good)
+        expect(alert).to_have_count(0)
+        assert cams_panel.state().text("photograph").startswith("your photograph")
+        cams_panel.input("photograph").select_option(before.text("photograph"))
+        cams_panel.settle(cam)
+        before = cams_panel.state()
+
+
+def upload(panel: Panel, path: Path) -> None:
+    with panel.page.expect_file_chooser() as chooser:
+        panel.page.get_by_role("button", name="Your own").click()
+    chooser.value.set_files(path)
 
 
 def test_stop_gives_up_a_slow_picture_and_the_panel_goes_on(opened: Opened) -> None:
@@ -538,8 +616,8 @@ def test_stop_gives_up_a_slow_picture_and_the_panel_goes_on(opened: Opened) -> N
     expect(panel.page.get_by_role("status").filter(has_text="Computing")).to_be_visible()
     panel.page.get_by_role("button", name="Stop").click()
     expect(panel.root).to_have_attribute("aria-busy", "false")
+    assert panel.settle(filters)[0] == before, "the menus say what is shown"
     assert panel.map.evaluate("canvas => canvas.toDataURL()") == picture
-    panel.input("layer").select_option(before.text("layer"))
     panel.press("filter", "ArrowRight")
     state, _ = panel.settle(filters)
     assert state.number("filter") == before.number("filter") + 1
@@ -556,6 +634,13 @@ def test_an_axis_moves_while_the_kernel_is_busy(opened: Opened) -> None:
     assert after.number("channel") == before.number("channel") - 1
 
 
+def printed(notebook: Notebook, cell: int) -> int:
+    """Run a cell; return the number that is its output."""
+    notebook.run(cell)
+    texts = notebook.page.locator(".jp-OutputArea-output pre, .output_subarea pre")
+    return int(next(text for text in reversed(texts.all_inner_texts()) if text.strip().isdigit()))
+
+
 def test_running_a_panels_cell_again_and_again_frees_the_old_ones(opened: Opened) -> None:
     notebook, panel = opened("03_kernels")
 
@@ -563,9 +648,7 @@ def test_running_a_panels_cell_again_and_again_frees_the_old_ones(opened: Opened
         for _ in range(times):
             notebook.run(EXPLORE)
         panel.settle(kernels)
-        notebook.run(LIVE)
-        texts = notebook.page.locator(".jp-OutputArea-output pre, .output_subarea pre")
-        return {"widgets": int(texts.last.inner_text()), **browser.kept_by(notebook.page)}
+        return {"widgets": printed(notebook, LIVE), **browser.kept_by(notebook.page)}
 
     before = rerun(2)
     after = rerun(48)
@@ -575,6 +658,41 @@ def test_running_a_panels_cell_again_and_again_frees_the_old_ones(opened: Opened
     assert after["buffers"] <= before["buffers"] + 5, "frames outlive their view"
     # JupyterLab keeps the nodes of closed sliders and dropdowns, of plain ones as well.
     assert after["nodes"] <= before["nodes"] + 48 * 400
+
+
+def test_a_view_says_that_its_kernel_does_not_answer(opened: Opened) -> None:
+    """As where a front end does not tell that its kernel was restarted."""
+    notebook, panel = opened("01_print")
+    kernel = printed(notebook, PROCESS_ID)
+    alert = panel.root.get_by_role("alert").filter(visible=True)
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        field = panel.input("depth")
+        field.press("ArrowRight")
+        expect(alert).to_contain_text("The kernel does not answer", timeout=20_000)
+        field.press("ArrowLeft")
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    expect(alert).to_have_count(0)
+    panel.settle(structure)
+
+
+def test_a_view_says_that_its_kernel_was_restarted_and_its_axes_still_move(opened: Opened) -> None:
+    """The last of the tests with this notebook."""
+    notebook, panel = opened("06_flashtorch")
+    before, _ = panel.settle(filters)
+    panel.input("layer").select_option("classifier.1")  # slow: the kernel dies over it
+    expect(panel.root).to_have_attribute("aria-busy", "true")
+    notebook.restart()
+    alert = panel.root.get_by_role("alert").filter(visible=True)
+    expect(alert).to_have_text("⚠ The kernel was restarted; run the cell again.")
+    expect(panel.page.get_by_role("button", name="Stop")).to_be_hidden()
+    frame = "frame => document.querySelector('.vz-root').dataset.frame === frame"
+    panel.press("iteration", "ArrowLeft")
+    panel.wait(frame, str(before.number("iteration") - 1))
+    notebook.page.get_by_role("button", name="Play").click()
+    panel.wait(frame, "0")  # from the last one
+    notebook.page.get_by_role("button", name="Pause").click()
 
 
 # ---------------------------------------------------------------- without a kernel

@@ -123,6 +123,7 @@ class Front:
         run: run one cell, without waiting.
         count: the number that stands beside a cell that ran; anything else while it runs.
         last: whether the slider in a row stands at its end.
+        restart: restart the kernel.
     """
 
     command: str
@@ -133,6 +134,7 @@ class Front:
     run: str
     count: str
     last: str
+    restart: str
 
 
 LAB = Front(
@@ -153,6 +155,7 @@ LAB = Front(
         const handle = row.querySelector('.noUi-handle');
         return handle.getAttribute('aria-valuenow') === handle.getAttribute('aria-valuemax');
     }""",
+    restart="() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()",
 )
 CLASSIC = Front(
     command="notebook",
@@ -163,6 +166,7 @@ CLASSIC = Front(
     run="cell => void Jupyter.notebook.execute_cells([cell])",
     count="cell => Jupyter.notebook.get_cell(cell).input_prompt_number",
     last="row => row.querySelector('.ui-slider-handle').style.left === '100%'",
+    restart="() => new Promise(done => Jupyter.notebook.kernel.restart(done))",
 )
 
 
@@ -251,6 +255,10 @@ class Notebook:
         before = self.start(cell)
         done = f"([cell, old]) => {{ const now = ({self.front.count})(cell); {_IS_NEW} }}"
         self.page.wait_for_function(done, arg=[cell, before])
+
+    def restart(self) -> None:
+        """Restart the kernel, without asking."""
+        self.page.evaluate(self.front.restart)
 
     def number(self, cell: int) -> Any:
         """Return the number beside a cell; no number while it runs."""
