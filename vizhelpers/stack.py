@@ -165,8 +165,9 @@ class ImageStack:
     def select(self, **chosen: Any) -> ImageStack:
         """Return a smaller stack that holds only some labels of some axes.
 
-        The colour limits stay those of the full stack, so that a frame keeps its colours. All
-        frames that carry a label are returned, also where an axis repeats it, such as two ImageNet
+        With one scale for all frames, the colour limits stay those of the full stack, so that a
+        frame keeps its colours; other groups find theirs from the frames that are left. All frames
+        that carry a label are returned, also where an axis repeats it, such as two ImageNet
         classes that are both called "crane".
 
         Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vizhelpers.arguments import one_of, texts, whole, whole_numbers
+from vizhelpers.arguments import number, one_of, texts, whole, whole_numbers
 from vizhelpers.dry import dry_run
 from vizhelpers.inputs import bare
 from vizhelpers.layers import output_shapes
@@ -60,8 +60,12 @@ class ModuleTree:
         return "\n".join(lines)
 
     def plot(self, *, width: float = 8.0) -> "Figure":
-        """Draw the tree with a bar for each module's share of all parameters."""
-        return self.bars().draw(width / 2)
+        """Draw the tree with a bar for each module's share of all parameters.
+
+        Args:
+            width: of the figure, in inches, 1 to 100.
+        """
+        return self.bars().draw(number("width", width, 1, 100) / 2)
 
     def bars(self) -> "Bars":
         """Return the tree as rows of name, class and shape, each with its share of parameters."""

@@ -6,7 +6,7 @@
  * @typedef {{ kind: "bars", title: string, rows: { cells: string[], length: number,
  *   text: string }[], marked: number }} Bars
  * @typedef {{ kind: "curve", title: string, values: number[], marked: number, xlabel: string,
- *   ylabel: string }} Curve
+ *   ylabel: string, gaps?: number[] }} Curve
  * @typedef {Bars | Curve} Chart
  * @typedef {{ scale: "sequential" | "diverging" | "rgb", sizes: [number, number][],
  *   data: Uint8Array, lo: number[], hi: number[], limits: [number, number][], group: string,
@@ -462,11 +462,14 @@ function curvePicture(chart) {
   const at = (i) => [left + i * across, height - bottom - (chart.values[i] - low) * up];
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, class: "vz-curve", role: "img" });
   svg.setAttribute("aria-label", `${chart.title}: ${inWords(chart.values[chart.marked])}`);
-  const path = chart.values.map((_, i) => at(i).join(" ")).join(" L ");
+  // A place without a number interrupts the line: the pen moves there, and on from there.
+  const gaps = new Set(chart.gaps);
+  const lifted = (/** @type {number} */ i) => i === 0 || gaps.has(i) || gaps.has(i - 1);
+  const path = chart.values.map((_, i) => `${lifted(i) ? "M" : "L"} ${at(i).join(" ")}`);
   const [x, y] = at(chart.marked);
   svg.append(
     drawn("path", { d: `M ${left} 8 V ${height - bottom} H ${width - 6}`, class: "vz-axis" }),
-    drawn("path", { d: `M ${path}`, class: "vz-line" }),
+    drawn("path", { d: path.join(" "), class: "vz-line" }),
     drawn("circle", { cx: x, cy: y, r: 4, class: "vz-point" }),
     letters(left - 6, height - bottom, inWords(low), "end"),
     letters(left - 6, 16, high > low ? inWords(high) : "", "end"),
