@@ -26,6 +26,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import vizhelpers as viz
+from vizhelpers.copies import private_copy
 from vizhelpers.errors import nearest
 from vizhelpers.explore import panel as panels
 from vizhelpers.explore.choices import asked_class, class_names
@@ -34,7 +35,6 @@ from vizhelpers.explore.identity import content
 from vizhelpers.explore.panel import Panel
 from vizhelpers.explore.panels import page_of_stack
 from vizhelpers.explore.scene import Scene
-from vizhelpers.layers import private_copy
 from vizhelpers.progress import steps
 from vizhelpers.view.charts import Bars
 

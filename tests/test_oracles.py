@@ -478,6 +478,7 @@ def test_perturbation_cams_are_grad_cams_own_call(network: str, method: str, nam
     """On networks of a few channels: SqueezeNet's would take 8 s for each map.
 
     Not on one with a functional in-place ReLU: grad-cam keeps a reference, which that rewrites.
+    Its ablation is the paper's, zero; where activations are negative, grad-cam's default is -1e7.
     """
     import pytorch_grad_cam
     from pytorch_grad_cam.ablation_layer import AblationLayer
@@ -485,9 +486,16 @@ def test_perturbation_cams_are_grad_cams_own_call(network: str, method: str, nam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model, x = TINY[network].built(), TINY[network].x()
+
+    class Zeros(AblationLayer):
+        def __call__(self, x: Tensor) -> Tensor:
+            for row, channel in zip(self.activations, self.indices, strict=False):
+                row[int(channel)] = 0
+            return self.activations
+
     layer = TINY[network].layers[-1]
     own = without_inplace(copy.deepcopy(model))
-    extra = {"ablation_layer": AblationLayer()} if method == "ablationcam" else {}
+    extra = {"ablation_layer": Zeros()} if method == "ablationcam" else {}
     maps = {}
     for target in range(3):
         with getattr(pytorch_grad_cam, name)(own, [own.get_submodule(layer)], **extra) as cam:

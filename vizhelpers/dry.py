@@ -1,7 +1,7 @@
-"""Runs that ask only for shapes and counts: without memory and arithmetic where that is possible.
+"""Find shapes and counts by running a model, if possible without memory and arithmetic.
 
-The first attempt is a copy on torch's meta device, whose tensors have shapes and no numbers. A
-``forward`` that looks at numbers, or makes tensors on the CPU, fails there: then a copy runs on the
+The first attempt is a copy on torch's meta device, whose tensors have a shape but no data. A
+``forward`` that reads values, or creates tensors on the CPU, fails there. Then a copy runs on the
 model's own device, then the model itself.
 """
 
@@ -12,54 +12,75 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.copies import closes_over, twin
 from vizhelpers.inputs import bare, dtype_of
-from vizhelpers.layers import hooks_away, own_parts_only, twin
+from vizhelpers.layers import NotItself, own_parts_only, readers_hooks_away
 from vizhelpers.passes import refuse_lazy
+from vizhelpers.seeding import drawn_on_cpu
 
 Result = TypeVar("Result")
-_MOST = 2**31  # numbers of an input that is really made
+_MOST = 2**31  # elements of an input that is not on the meta device
 
 
 def dry_run(
     model: nn.Module, sizes: Sequence[Sequence[int]], look: Callable[[nn.Module, Tensor], Result]
 ) -> Result:
-    """Return what ``look(stand_in, x)`` returns for the first input size that a model takes.
+    """Return ``look(stand_in, x)`` for the first input size that a model runs on.
 
-    The reader's own hooks are not called, and what ``forward`` keeps on the model stays as it was,
-    but for models that run no other way.
+    The user's own hooks are not called and the model's attributes are not changed, except for
+    models that run only with their hooks or only as the original.
 
     Args:
-        model: any module; it is only read.
-        sizes: input sizes to try, (N, C, H, W) mostly.
-        look: runs the stand-in on an input ``x`` of one of these sizes, and returns what it saw.
+        model: any module.
+        sizes: input sizes to try, mostly (N, C, H, W).
+        look: runs the stand-in on an input ``x`` of one of these sizes, and returns a result.
 
     Raises:
-        ValueError: the model has lazy layers, or takes none of the sizes: the first one's error.
+        ValueError: the model has uninitialised lazy layers.
+        Exception: the model runs on none of the sizes; the error that the first size raised.
     """
     inside = bare(model)
     refuse_lazy(inside)
-    refused: Exception | None = None
-    for stand_in in (_on_meta, twin, _silenced, _as_it_is):
-        refused = None
+    refusals: list[Exception] = []
+    for make in (_itself,) if _hooks_refer_to(inside) else (_on_meta, twin, _itself):
+        # The model itself only runs where a copy could not stand for it.
+        if make is _itself and refusals and not any(isinstance(e, _NO_COPY) for e in refusals):
+            break
+        refusals = []
         for size in sizes:
             try:
-                with _ready(inside, stand_in) as module:
-                    return look(module, _input(inside, size, meta=stand_in is _on_meta))
+                with _ready(inside, make) as stand_in:
+                    return look(stand_in, _input(inside, size, meta=make is _on_meta))
             except Exception as error:
-                refused = refused or error
-    assert refused is not None, "no size was given"
-    raise refused
+                refusals.append(error)
+    raise refusals[0]
+
+
+# What a copy that lacks a part raises.
+_NO_COPY = (NotItself, AttributeError, KeyError, TypeError)
+
+
+def _hooks_refer_to(model: nn.Module) -> bool:
+    """Whether a hook holds a part of the model in its closure: no copy could have such a hook."""
+    ids = {id(module) for module in model.modules()}
+    tables = (v for m in model.modules() for k, v in vars(m).items() if k.endswith("_hooks"))
+    return any(
+        closes_over(hook, ids)
+        for table in tables
+        if isinstance(table, dict)
+        for hook in table.values()
+    )
 
 
 def _input(model: nn.Module, size: Sequence[int], *, meta: bool) -> Tensor:
-    """Return an input of this size; on a real device numbers from 0 to 1, as torchinfo makes it."""
+    """Return an input of this size; off the meta device with values from 0 to 1, as torchinfo."""
     dtype, weight = dtype_of(model), next(model.parameters(), torch.empty(0, device="cpu"))
     if not meta and torch.Size(size).numel() > _MOST:
-        raise ValueError(f"input_size={tuple(size)} is too large to be made.")
+        raise ValueError(f"input_size={tuple(size)} is too large: more than {_MOST:,} elements.")
     try:
         if meta:
             return torch.empty(tuple(size), device="meta", dtype=dtype)
-    except RuntimeError as error:  # more numbers than can be counted
+    except RuntimeError as error:  # more elements than a 64-bit integer can count
         raise ValueError(f"input_size={tuple(size)} is too large: {error}.") from error
     generator = torch.Generator(device="cpu").manual_seed(0)
     drawn = torch.rand(tuple(size), generator=generator, device="cpu")
@@ -77,18 +98,17 @@ def _emptied(tensor: Tensor) -> Tensor:
     return empty
 
 
-def _silenced(model: nn.Module) -> nn.Module:
-    """Return the model itself, whose hooks ``_ready`` takes off."""
-    return model
-
-
-def _as_it_is(model: nn.Module) -> nn.Module:
+def _itself(model: nn.Module) -> nn.Module:
     return model
 
 
 @contextmanager
 def _ready(model: nn.Module, make: Callable[[nn.Module], nn.Module]) -> Iterator[nn.Module]:
-    """Yield what runs in the model's stead."""
+    """Yield what runs in the model's stead; random numbers that it draws are given back."""
+    if make is _itself:
+        with drawn_on_cpu(), readers_hooks_away(model):
+            yield model
+        return
     stand_in = make(model)
-    with hooks_away(model) if make is _silenced else own_parts_only(stand_in, model):
+    with drawn_on_cpu(), own_parts_only(stand_in, model):
         yield stand_in

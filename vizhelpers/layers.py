@@ -1,28 +1,25 @@
-"""Look into a forward pass: the only room that registers hooks.
+"""Record layer outputs in a forward pass; no other module of the package registers hooks.
 
-Everything here leaves the model as it was: hooks are removed, each submodule's train or eval
-flag is put back, ``.grad`` is not touched, also when the forward pass raises or is interrupted.
+The model is left unchanged, also when a pass raises or is interrupted: hooks are removed, each
+submodule's ``training`` flag is restored, and ``.grad`` is not touched.
 """
 
-import copy
 import threading
-import types
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from enum import Enum
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from vizhelpers.arguments import texts
+from vizhelpers.copies import closes_over, is_method_of
 from vizhelpers.errors import said, unknown
 from vizhelpers.inputs import HasTensor, bare, input_tensor
-from vizhelpers.passes import evaluating, forward
+from vizhelpers.passes import evaluating, forward, process_wide
 
 Layer = str | nn.Module
 """A layer by its dotted path, or the module itself."""
@@ -39,14 +36,14 @@ def layer_names(
 
     Returns:
         Names as ``model.get_submodule`` takes them, without the model itself (the empty name).
-        Of a compiled or a ``DataParallel`` model those of the module inside.
+        For a compiled or ``DataParallel`` model, the names of the module inside.
 
     Example:
         >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), kind=nn.Conv2d)
         ['0']
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not all(isinstance(one, type) for one in kinds):
+    if not all(isinstance(entry, type) for entry in kinds):
         raise TypeError(f"kind={said(kind)}: expected a class, such as nn.Conv2d, or several.")
     named = bare(model).named_modules()
     return [name for name, module in named if name and isinstance(module, kind)]
@@ -65,7 +62,7 @@ def layer_name(model: nn.Module, layer: Layer) -> str:
     """Return the dotted path of a layer that is given by its path or as the module itself.
 
     Raises:
-        TypeError: a list, or another thing that names no layer.
+        TypeError: a list or tuple of layers.
         ValueError: there is no such layer; the text names the nearest ones.
     """
     inside = bare(model)
@@ -76,13 +73,13 @@ def layer_name(model: nn.Module, layer: Layer) -> str:
                 return name
         what = "the whole model" if bare(layer) is inside else f"a {type(layer).__name__}"
         raise ValueError(
-            f"layer is {what}, not a layer inside {type(inside).__name__}. Take it from the model "
-            f"itself, or give its name; {way_on}"
+            f"layer is {what}, not a layer inside {type(inside).__name__}. Pass one of the model's "
+            f"own submodules, or its name; {way_on}"
         )
     if isinstance(layer, (list, tuple)):
         raise TypeError(
-            f"layer={said(layer)}: expected one layer, its name or the module. Several layers are "
-            "for viz.cam_sweep(..., layers=[...]) and viz.capture."
+            f"layer={said(layer)}: expected one layer, its name or the module. For several layers "
+            "use viz.cam_sweep(..., layers=[...]) or viz.capture."
         )
     if isinstance(layer, str) and layer:
         with suppress(AttributeError):
@@ -91,54 +88,15 @@ def layer_name(model: nn.Module, layer: Layer) -> str:
     raise unknown("layer", layer, layer_names(model), way_on)
 
 
-def twin(
-    model: nn.Module, tensor: Callable[[Tensor], Tensor] = lambda it: it, *, hooks: bool = False
-) -> nn.Module:
-    """Return a copy of a model's modules that shares what cannot be copied.
-
-    Unlike ``copy.deepcopy`` it works for every model: with results of earlier passes kept in it
-    (pruning, weight_norm), with locks, files and whatever else an attribute holds.
-
-    Args:
-        model: any module; it is only read.
-        tensor: gives the copy's tensor for each parameter, buffer and tensor attribute; by default
-            the same one, so that the copy follows the model's training.
-        hooks: copy hooks too; those that are methods of the model then belong to the copy.
-    """
-    inside = bare(model)
-    memo: dict[int, Any] = {}
-    modules = [m for m in inside.modules() if not isinstance(m, torch.jit.ScriptModule)]
-    for module in inside.modules():
-        memo[id(module)] = module  # TorchScript is shared
-    for module in modules:
-        memo[id(module)] = object.__new__(type(module))
-    for module in modules:
-        own = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
-        for value in own:
-            if isinstance(value, Tensor) and id(value) not in memo:
-                memo[id(value)] = tensor(value)
-    for module in modules:
-        for key, value in vars(module).items():
-            if "_hooks" in key and isinstance(value, dict) and not hooks:
-                copied: Any = type(value)()
-            elif key == "_compiled_call_impl":
-                copied = None
-            else:
-                copied = _copied(value, memo)
-            memo[id(module)].__dict__[key] = copied
-    return memo[id(inside)]
-
-
 class NotItself(Exception):
     """A copy called a part of the model that it was copied from."""
 
 
 @contextmanager
 def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
-    """Raise ``NotItself`` where a copy calls a part of the model that it was copied from.
+    """Raise ``NotItself`` in a ``with`` block if a copy calls a part of the original model.
 
-    A ``forward`` that was replaced by a function of the original does that: the copy's own layers
-    do not run.
+    That happens if ``forward`` was replaced by a function that refers to the original's layers.
     """
     own = {id(module) for module in copied.modules()}
     theirs = {id(module) for module in bare(model).modules()} - own
@@ -150,7 +108,7 @@ def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
 
     compiled = any("_orig_mod" in module._modules for module in copied.modules())
     with ExitStack() as stack:
-        if compiled:  # torch warns of a hook like this one beside compiled modules
+        if compiled:  # torch warns about global hooks on compiled modules
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message=".*global hooks on modules")
         stack.callback(register_module_forward_pre_hook(refuse).remove)
@@ -158,76 +116,62 @@ def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def hooks_away(model: nn.Module) -> Iterator[None]:
-    """Take all hooks of forward and backward passes off a model for a ``with`` block."""
-    with evaluating(model) as inside:
-        hooked = [
-            (module, key, table)
-            for module in inside.modules()
-            for key, table in vars(module).items()
-            if key.endswith(("ward_hooks", "ward_pre_hooks")) and table
-        ]
+def readers_hooks_away(model: nn.Module) -> Iterator[None]:
+    """Remove all hooks for a ``with`` block, except those that the model registered itself.
+
+    Attributes that a pass sets on the model are set back as well.
+    """
+    with process_wide(), evaluating(model) as inside:
+        ids = {id(module) for module in inside.modules()}
+        before = [(module, dict(vars(module))) for module in inside.modules()]
         try:
-            for module, key, _ in hooked:
-                module.__dict__[key] = OrderedDict()
+            for module, attributes in before:
+                for key, table in attributes.items():
+                    if key.endswith(("ward_hooks", "ward_pre_hooks")) and table:
+                        module.__dict__[key] = _own_hooks(table, ids)
             yield
         finally:
-            for module, key, table in hooked:
-                module.__dict__[key] = table
+            for module, attributes in before:
+                for key in vars(module).keys() - attributes.keys():
+                    del module.__dict__[key]
+                module.__dict__.update(attributes)
 
 
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    try:
-        return copy.deepcopy(value, memo)
-    except Exception:  # a lock, a file, a result of autograd: shared
-        return value
-
-
-def private_copy(model: nn.Module) -> nn.Module:
-    """Return what a panel's thread looks at: a copy with the same parameters, or the model itself.
-
-    On a copy, the panel's passes do not meet those of the reader's cells. A model that a copy may
-    not follow is looked at itself, pass by pass: one with hooks, which may compute, with a replaced
-    ``forward``, or with attributes that may refer to other parts of it.
-    """
-    return twin(model) if is_plain(model) else bare(model)
-
-
-def is_plain(model: nn.Module) -> bool:
-    """Whether a copy of a model surely computes what the model does, as ``private_copy`` says."""
-    return all(map(_is_plain, bare(model).modules()))
-
-
-_DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, Enum,
-         torch.dtype, torch.device, type, types.BuiltinFunctionType)  # fmt: skip
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether all that a module computes with are its class, tensors, numbers and parts."""
-    if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
-        return False
-    known = ("_parameters", "_buffers", "_modules", "_vizhelpers_card")
-    return all(
-        key in known or (not value if "_hooks" in key else _is_data(value))
-        for key, value in vars(module).items()
+def _own_hooks(table: dict[int, Any], ids: set[int]) -> OrderedDict[int, Any]:
+    """Return the hooks that belong to the model whose modules have these ids."""
+    return OrderedDict(
+        (hook_id, hook)
+        for hook_id, hook in table.items()
+        if is_method_of(hook, ids) or closes_over(hook, ids)
     )
 
 
-def _is_data(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_data, value.values()))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_data, value))
-    if isinstance(value, types.FunctionType):
-        return value.__closure__ is None and value.__name__ != "<lambda>"
-    return isinstance(value, _DATA)
+@contextmanager
+def replacing(model: nn.Module, layer: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the output of a layer by a function of it, in this thread's passes.
+
+    Args:
+        model: any module.
+        layer: dotted module path.
+        function: gets the layer's output, and returns a tensor of its shape.
+    """
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        return function(output) if threading.get_ident() == thread else None
+
+    handle = get_layer(model, layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager
 def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Record the output of each named layer in the dictionary that the ``with`` block gets.
+    """Record each named layer's output in the yielded ``{name: output}`` for a ``with`` block.
 
-    Outputs keep their graph. Only this thread's forward passes are recorded.
+    Outputs keep their autograd graph. Only forward passes of the calling thread are recorded.
     """
     record: dict[str, Tensor] = {}
     thread = threading.get_ident()
@@ -235,7 +179,7 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
     def recorder(name: str) -> Callable[[nn.Module, Any, Any], Tensor | None]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor | None:
             if threading.get_ident() != thread:
-                return None  # another thread's forward pass is none of our business
+                return None  # another thread's forward pass
             if _in_backward():
                 return output.clone() if isinstance(output, Tensor) else None
             if not isinstance(output, Tensor):
@@ -246,8 +190,8 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
                     "output. Choose the module that contains it, or one that runs once."
                 )
             record[name] = output
-            # The network goes on with a copy. A later in-place operation, such as
-            # ReLU(inplace=True), then rewrites the copy and not what we hold.
+            # The network continues with a copy, so that a later in-place operation, such as
+            # ReLU(inplace=True), does not overwrite the recorded tensor.
             return output.clone()
 
         return hook
@@ -262,17 +206,17 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
 def _not_one_tensor(model: nn.Module, name: str, output: Any) -> ValueError:
     inside = layer_names(get_layer(model, name))
-    children = ", ".join(f"'{name}.{child}'" for child in inside[:6]) or "none"
+    children = ", ".join(f"'{name}.{child}'" for child in inside[:6])
     return ValueError(
-        f"Layer {name!r} returns a {type(output).__name__}, not one tensor, so there is no single "
-        f"map to show. Choose a layer whose output is a tensor; inside it: {children}."
+        f"Layer {name!r} returns a {type(output).__name__}, not one tensor. Choose a layer that "
+        f"returns one{f', perhaps inside it: {children}' if children else ''}."
     )
 
 
 def _in_backward() -> bool:
-    """Whether this thread is in a backward pass: gradient checkpointing runs layers again there.
+    """Return whether this thread is in a backward pass, where checkpointing runs layers again.
 
-    The second run must do what the first one did, and is no second output.
+    Such a second run must compute what the first did, and must not be recorded.
     """
     return bool(torch._C._current_graph_task_id() != -1)
 
@@ -280,26 +224,26 @@ def _in_backward() -> bool:
 def _refuse_scripted(name: str, module: nn.Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError(
-            f"Layer {name!r} is TorchScript, which takes no hooks, so its output cannot be "
-            "recorded. Put the Python module that was scripted or traced in its place, or choose "
-            "a layer outside it."
+            f"Layer {name!r} is TorchScript, which accepts no hooks, so its output cannot be "
+            "recorded. Replace it by the Python module that was scripted or traced, or choose a "
+            "layer outside it."
         )
 
 
 def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
-    """Return what was recorded in the order asked for; refuse a layer that did not run."""
+    """Return ``{name: output}`` in the order of ``layers``; raise if one of them did not run."""
     silent = [name for name in layers if name not in record]
     if silent:
         raise ValueError(
             f"Layer {silent[0]!r} did not run in this forward pass, so it has no output. "
-            "It may serve training only, or be used as a function and not called as a module, as "
-            "gradient checkpointing calls the parts of a block."
+            "It may run in training only, or forward may use its parts or weights without calling "
+            "the layer itself, as gradient checkpointing does. Choose another layer."
         )
     return {name: record[name] for name in layers}
 
 
 def as_list(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
-    """Return the names of one layer or several as a list without repetitions."""
+    """Return the dotted paths of one layer or several, as a list without duplicates."""
     if isinstance(layers, (str, nn.Module)):
         layers = [layers]
     elif not isinstance(layers, (list, tuple)):
@@ -312,7 +256,7 @@ def capture(
 ) -> dict[str, Tensor]:
     """Run the model once and return the output of each named layer, in the layer's own shape.
 
-    Each tensor is the layer's *own* output: a later ``ReLU(inplace=True)`` does not rewrite it.
+    Each tensor is the layer's *own* output: a later ``ReLU(inplace=True)`` does not overwrite it.
     The pass runs in eval mode and without gradients.
 
     Args:
@@ -321,11 +265,11 @@ def capture(
         layers: one layer or several, each by its dotted path or as the module itself.
 
     Returns:
-        ``{name: output}`` in the order asked for, detached, on the model's device.
+        ``{name: output}`` in the order of ``layers``, detached, on the model's device.
 
     Raises:
-        ValueError: unknown layer; a layer that returns no single tensor, runs more than once, or
-            does not run; an input that the model cannot take. No hook is left in any case.
+        ValueError: an unknown layer; a layer that does not return one tensor, runs more than
+            once, or does not run; an input that the model cannot run on. All hooks are removed.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True))
@@ -338,7 +282,7 @@ def capture(
 def captured(
     model: nn.Module, x: Tensor, layers: Layer | Sequence[Layer]
 ) -> tuple[dict[str, Tensor], Any]:
-    """Return what ``capture`` returns, and what the model itself put out in the same pass."""
+    """Return ``capture``'s ``{name: output}``, and the model's own output of the same pass."""
     names = as_list(model, layers)
     with torch.no_grad(), evaluating(model), recording(model, names) as record:
         output = forward(model, x.clone())
@@ -351,10 +295,10 @@ def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[st
     Args:
         model: any module; on the meta device this costs no arithmetic.
         x: network input (N, C, H, W) on the model's device.
-        once: leave out modules that run more than once; ``capture`` refuses these.
+        once: leave out modules that run more than once, which ``capture`` refuses.
 
     Returns:
-        ``{dotted name: shape}``; of a module that runs more than once, its last run.
+        ``{dotted name: shape}``; for a module that runs more than once, the shape of its last run.
     """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
     runs: Counter[nn.Module] = Counter()
@@ -376,20 +320,20 @@ def watching_calls(
     leave: Callable[[nn.Module, Any, Any], None],
     enter: Callable[[nn.Module, Any], None] | None = None,
 ) -> Iterator[None]:
-    """Call functions at every call of every module, TorchScript's apart, in a ``with`` block.
+    """Call functions before and after each call of each module, for a ``with`` block.
 
     Args:
-        model: any module.
-        leave: gets the module, its arguments and its output; the output is None where it raised.
-        enter: gets the module and its arguments.
+        model: any module; its TorchScript parts, which accept no hooks, are left out.
+        leave: called with the module, its arguments and its output, which is None if it raised.
+        enter: called with the module and its arguments; None calls nothing.
     """
     with ExitStack() as handles:
         for module in model.modules():
             if isinstance(module, torch.jit.ScriptModule):
-                continue  # it takes no hooks
+                continue  # it accepts no hooks
             if enter is not None:
                 handles.callback(module.register_forward_pre_hook(enter).remove)
-            # always_call: a module may raise, and the one that called it may go on.
+            # always_call: a module may raise, and its caller may catch the error and continue.
             always = enter is not None
             handles.callback(module.register_forward_hook(leave, always_call=always).remove)
         yield
@@ -403,7 +347,7 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
     """Run the model only as far as ``layer`` and return that layer's output, graph attached.
 
     Args:
-        model: any module; the caller chooses its mode and whether gradients are on.
+        model: any module; the caller sets train or eval mode, and whether autograd is on.
         x: network input (N, C, H, W).
         layer: dotted module path.
 

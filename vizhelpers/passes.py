@@ -1,17 +1,16 @@
-"""Run a model once: in eval mode, in its own precision, one thread at a time; failures explained.
+"""Run a model once, in eval mode, without autocast, one thread at a time; explain failures.
 
-A pass leaves the model as it was, also when it raises or is interrupted.
+A pass leaves the model unchanged, also when it raises or is interrupted.
 """
 
 import dis
 import inspect
 import os
 import re
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,12 +22,13 @@ from vizhelpers.inputs import bare, dtype_of
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _guard = threading.Lock()
+_process = threading.RLock()
 
 
 def _forget_locks() -> None:
-    """Start anew in a forked process: a lock that another thread held there is never released."""
-    global _guard
-    _guard = threading.Lock()
+    """Reset all locks in a forked process: the threads that held them do not exist there."""
+    global _guard, _process
+    _guard, _process = threading.Lock(), threading.RLock()
     _locks.clear()
 
 
@@ -37,10 +37,20 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
+def process_wide() -> Iterator[None]:
+    """Hold the lock of whatever changes a setting of the whole process and puts it back.
+
+    Two threads that did so at a time would leave the setting of one of them behind.
+    """
+    with _process:
+        yield
+
+
+@contextmanager
 def _alone_with(model: nn.Module) -> Iterator[None]:
-    """Hold the lock of every module, so that two models with a part in common wait as well."""
+    """Hold the lock of every module, so that models with a common submodule also take turns."""
     with _guard:
-        # One order for all threads: no two of them wait for each other.
+        # The same order in all threads prevents deadlocks.
         modules = sorted(model.modules(), key=id)
         locks = [_locks.setdefault(module, threading.RLock()) for module in modules]
     with ExitStack() as stack:
@@ -51,19 +61,19 @@ def _alone_with(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in eval mode for the length of a ``with`` block, and yield the module inside.
+    """Put a model in eval mode for a ``with`` block, and yield the module inside its wrappers.
 
-    In train mode dropout makes every pass another one, and BatchNorm's statistics move. Only flags
-    are set: a model's own ``eval()`` may do more, such as merging weights. Each submodule gets its
-    own flag back, since a user may have frozen a part on purpose. Meanwhile other threads that want
-    the same model wait, autocast is off, and what was compiled runs as it is written.
+    In train mode dropout makes passes differ, and BatchNorm updates its statistics. Only the
+    ``training`` flags are set: a model's own ``eval()`` may do more, such as merging weights. Each
+    submodule's flag is restored, since a user may have frozen a part on purpose. Inside the block,
+    other threads wait for the model, autocast is off, and compiled modules run uncompiled.
 
     Raises:
-        ValueError: the model has lazy layers that never saw an input.
+        ValueError: the model has uninitialised lazy layers.
     """
     inside = bare(model)
     refuse_lazy(inside)
-    with _alone_with(inside), without_autocast(), _uncompiled():
+    with _uncompiled(inside), _alone_with(inside), without_autocast():
         training = [module for module in inside.modules() if module.training]
         try:
             for module in training:
@@ -76,9 +86,9 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Switch autocast off where a caller has it on; also usable as a decorator, with ``()``.
+    """Switch autocast off for a ``with`` block; also a decorator, ``@without_autocast()``.
 
-    Maps and gradients are compared and summed here, for which bfloat16 is too coarse.
+    Maps and gradients are compared and summed, for which bfloat16 is too coarse.
     """
     with ExitStack() as stack:
         for device in ("cpu", "cuda", "mps", "xpu"):
@@ -87,35 +97,42 @@ def without_autocast() -> Iterator[None]:
         yield
 
 
-def _uncompiled() -> AbstractContextManager[None]:
-    """Run compiled modules as they are written, so that the hooks inside them are called.
+@contextmanager
+def _uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run compiled modules as they are written, so that the hooks inside them are called."""
+    if not any(map(_is_compiled, model.modules())):
+        yield
+        return
+    with process_wide(), torch.compiler.set_stance("force_eager"):
+        yield
 
-    Only where torch's compiler is in use: importing it takes seconds.
-    """
-    if "torch._dynamo" in sys.modules:
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether a module, or its ``forward`` alone, went through ``torch.compile``."""
+    if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
+        return True
+    return hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
 
 
 def refuse_lazy(model: nn.Module) -> None:
-    """Raise a ``ValueError`` where layers wait for a first input to learn their shapes."""
+    """Raise a ``ValueError`` if a model has uninitialised lazy layers (``nn.LazyLinear``)."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     waiting = list(dict.fromkeys(n.rpartition(".")[0] for n, t in tensors if is_lazy(t)))
     if waiting:
         raise ValueError(
-            f"{type(model).__name__} has lazy layers that have not seen an input yet: "
-            f"{', '.join(map(repr, waiting[:6]))}. Their shapes are unknown until then. Run "
-            "model(x) once on an input of the right shape, then look at the model."
+            f"{type(model).__name__} has lazy layers without shapes yet: "
+            f"{', '.join(map(repr, waiting[:6]))}. Run model(x) once on an input of the right "
+            "shape, which initialises them, then repeat this call."
         )
 
 
 def forward(model: nn.Module, x: Tensor) -> Any:
-    """Run the model on one tensor and return its output.
+    """Run the model on one tensor and return its output, whatever its type.
 
     Raises:
-        ValueError: the model cannot take the input; the text says which layer failed, and why.
+        ValueError: the model cannot run on the input; the text says which layer failed, and why.
         TypeError: the model takes more than one input.
-        Exception: what the model's own code raises is passed on unchanged.
+        Exception: any error that the model's own code raises, unchanged.
     """
     inside = bare(model)
     try:
@@ -129,20 +146,20 @@ def forward(model: nn.Module, x: Tensor) -> Any:
         raise explained from error
 
 
-# What torch says -> what it means here. {model} is the model's class.
+# (pattern in torch's message, explanation). {model} is the model's class, {what} the tensor.
 _CAUSES = (
     (
         "Inference tensors cannot be saved",
-        "A part of {model} runs under torch.inference_mode, through which no gradient passes. Use "
-        "no such block in forward; what needs no gradient works: capture, feature_maps, and "
-        "method='eigencam'.",
+        "A part of {model} runs under torch.inference_mode, through which no gradient passes. "
+        "Remove that from forward: requires_grad_(False) freezes weights and lets gradients pass. "
+        "capture, feature_maps and cam(..., method='eigencam') need no gradients.",
     ),
     (
         "does not require grad|not have been used in the graph",
         "No gradient reaches {what}: {model} computes it, or what follows, under torch.no_grad, "
-        "with .detach(), or in a quantised or scripted part. Take that out of forward, or choose a "
-        "layer behind it; what needs no gradient works: capture, feature_maps, and "
-        "method='eigencam'.",
+        "with .detach(), or in a quantised or scripted part. Remove that from forward "
+        "(requires_grad_(False) freezes weights and lets gradients pass), or choose a later layer. "
+        "capture, feature_maps and cam(..., method='eigencam') need no gradients.",
     ),
     (
         "checkpoint.*incompatible|use_reentrant",
@@ -152,9 +169,19 @@ _CAUSES = (
         "model.gradient_checkpointing_disable() in transformers.",
     ),
     (
+        "hook on a tensor that doesn't require grad|retain_grad on Tensor that has requires_grad",
+        "The forward of {model} calls register_hook or retain_grad on a tensor, which needs "
+        "gradients; this pass runs without. Guard the line with `if x.requires_grad:`.",
+    ),
+    (
+        r"numpy\(\) on Tensor that requires grad",
+        "The forward of {model} calls .numpy() on a tensor that requires gradients, as it does in "
+        "this pass. Write x.detach().numpy() there.",
+    ),
+    (
         "[Qq]uantized",
         "{model} has quantised layers, which torch runs only on some devices and without "
-        "gradients. Use the model as it was before it was quantised.",
+        "gradients. Use the model before quantisation.",
     ),
 )
 _SHAPES = re.compile(
@@ -166,13 +193,18 @@ _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 
 
 def cause_of(model: nn.Module, error: BaseException, what: str = "it") -> str | None:
-    """Return in words why a pass or a gradient failed, where torch's own text is known.
+    """Return a sentence that explains why a pass or a gradient failed; None if it is not known.
 
     Args:
-        model: that was run.
-        error: what torch raised.
-        what: what was differentiated with respect to, such as "layer 'conv1'".
+        model: the model that was run.
+        error: the error that torch raised.
+        what: the tensor that gradients were taken with respect to, such as "layer 'conv1'".
     """
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        return (
+            f"{type(bare(model)).__name__} was built under torch.inference_mode, so no gradient "
+            "can pass through its parameters. Build or load it outside of that block."
+        )
     for pattern, words in _CAUSES:
         if re.search(pattern, str(error), re.DOTALL):
             text = words.format(model=type(bare(model)).__name__, what=what)
@@ -181,7 +213,7 @@ def cause_of(model: nn.Module, error: BaseException, what: str = "it") -> str | 
 
 
 def _explained(model: nn.Module, x: Tensor, error: Exception) -> Exception | None:
-    """Return the error that a caller should see; None where the model's own is the best."""
+    """Return a clearer error to raise instead; None if the model's own is clear enough."""
     if isinstance(error, TypeError) and (several := _several_inputs(model)):
         return TypeError(several)
     frames = list(traceback.walk_tb(error.__traceback__))
@@ -196,19 +228,23 @@ def _explained(model: nn.Module, x: Tensor, error: Exception) -> Exception | Non
             shape = tuple(x.shape)
             return ValueError(
                 f"{type(model).__name__} cannot run on an input of shape {shape}: "
-                f"{_where(model, frames)}{error} {_way_to_a_size(shape)}"
+                f"{_where(model, frames)}{str(error).rstrip(' .')}. {_way_to_a_size(shape)}"
             )
     return None
 
 
 def _way_to_a_size(shape: tuple[int, ...]) -> str:
     if len(shape) == 3 and shape[0] in (1, 3):
-        return f"An image has a batch axis in front: (1, {', '.join(map(str, shape))})."
-    return "viz.prepare(model, image) makes an input of the size that the model was made for."
+        batch = f"(1, {', '.join(map(str, shape))})"
+        return f"The batch axis is missing: one image has the shape {batch}."
+    return (
+        "Give it the shape that the model was trained on; viz.prepare(model, image, transform=...) "
+        "makes such an input from a photograph."
+    )
 
 
 def _several_inputs(model: nn.Module) -> str:
-    """Say that a model needs more than one input, if it does; else return ""."""
+    """Return the error text for a model that needs several inputs; "" if one is enough."""
     try:
         parameters = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
@@ -220,9 +256,9 @@ def _several_inputs(model: nn.Module) -> str:
         return ""
     rest = ", ".join(f"{name}=…" for name in needed[1:])
     return (
-        f"{type(model).__name__} takes {len(needed)} inputs: {', '.join(needed)}. Here a model is "
-        "called with one tensor. Wrap it in a module of one input, whose layers are then named "
-        "'model.…':\n"
+        f"{type(model).__name__} takes {len(needed)} inputs: {', '.join(needed)}. vizhelpers calls "
+        "a model with one tensor. Wrap it in a module that supplies the rest; prefix layer names "
+        "with 'model.':\n"
         "    class OneInput(torch.nn.Module):\n"
         "        def __init__(self, model):\n"
         "            super().__init__()\n"
@@ -232,10 +268,17 @@ def _several_inputs(model: nn.Module) -> str:
     )
 
 
-def _own_words(frame: Any, line: int, error: Exception) -> bool:
-    """Whether the model's code raised the error itself, in words of its own.
+def raised_by_model(error: BaseException) -> bool:
+    """Whether an error came out of the model's own code, explained here or passed on as it is."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("vizhelpers")
+    return error.__cause__ is not None or not own
 
-    What torch finds wrong in C++ surfaces at the line that called it, which is no ``raise``.
+
+def _own_words(frame: Any, line: int, error: Exception) -> bool:
+    """Return whether a ``raise`` in the model's own code raised the error.
+
+    An error from torch's C++ code has the line that called it as its last frame, not a ``raise``.
     """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
@@ -246,28 +289,29 @@ def _own_words(frame: Any, line: int, error: Exception) -> bool:
 
 
 def _mismatch(model: nn.Module, x: Tensor) -> str:
-    """Say that input and model have another device or dtype; "" where they agree."""
+    """Return the error text for an input of another device or dtype; "" if both match."""
     weight = next(model.parameters(), None)
     if weight is None:
         return ""
     if weight.device != x.device:
         return (
-            f"The input is on {x.device}, the model on {weight.device}. Nothing is moved behind "
-            "your back: use x.to(device), or viz.prepare(model, image) once the model has moved."
+            f"The input is on {x.device}, the model on {weight.device}. Nothing is moved "
+            f"automatically: use x.to({str(weight.device)!r}), or call viz.prepare(model, image) "
+            "after moving the model."
         )
     if x.dtype != dtype_of(model):
         return (
-            f"The input is {x.dtype}, the model {dtype_of(model)}: use x.to(dtype), or "
-            "viz.prepare(model, image), which makes it as the model wants it."
+            f"The input is {x.dtype}, the model {dtype_of(model)}. Use x.to({dtype_of(model)}), "
+            "or viz.prepare(model, image), which returns the model's dtype."
         )
     return ""
 
 
 def _where(model: nn.Module, frames: list[Any]) -> str:
-    """Return which layer failed, read from the frames of the traceback."""
+    """Return the name and class of the layer that failed, from the traceback; "" if none did."""
     names = {id(module): name for name, module in model.named_modules() if name}
     inside = [frame.f_locals.get("self") for frame, _ in frames]
-    failed = [one for one in inside if isinstance(one, nn.Module) and id(one) in names]
+    failed = [m for m in inside if isinstance(m, nn.Module) and id(m) in names]
     if not failed:
         return ""
     kind, name = type(failed[-1]).__name__, names[id(failed[-1])]

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vizhelpers.passes import process_wide
+
 
 @contextmanager
 def drawn_on_cpu(seed: int | None = None) -> Iterator[None]:
@@ -21,6 +23,11 @@ def drawn_on_cpu(seed: int | None = None) -> Iterator[None]:
     Args:
         seed: of the CPU's default generator; None leaves it unseeded.
     """
+    with process_wide():
+        yield from _drawn(seed)
+
+
+def _drawn(seed: int | None) -> Iterator[None]:
     state = torch.default_generator.get_state()
     try:
         with torch.device("cpu"):  # the caller's torch.set_default_device does not apply inside
@@ -39,12 +46,13 @@ def random_states() -> tuple[Any, Any, Tensor]:
 @contextmanager
 def replayed(states: tuple[Any, Any, Tensor]) -> Iterator[None]:
     """Draw again from earlier ``random_states``, and restore the present ones on exit."""
-    present = random_states()
-    try:
-        _restore(states)
-        yield
-    finally:
-        _restore(present)
+    with process_wide():
+        present = random_states()
+        try:
+            _restore(states)
+            yield
+        finally:
+            _restore(present)
 
 
 def _restore(states: tuple[Any, Any, Tensor]) -> None:

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 import ipywidgets as widgets
 from torch import nn
 
+from vizhelpers.copies import private_copy
 from vizhelpers.dry import dry_run
 from vizhelpers.explore.controls import dropdown
 from vizhelpers.inputs import bare
-from vizhelpers.layers import private_copy
 from vizhelpers.maps import map_shapes
 from vizhelpers.models import BUNDLED, SECOND, Transform, card, load_model
 from vizhelpers.sizes import input_size

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vizhelpers.layers import watching_calls
+from vizhelpers.passes import process_wide
 
 _ROUNDING = 0.01  # of the larger number; less is not worth a word
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -56,7 +57,7 @@ def counting(model: nn.Module) -> Iterator[Work]:
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         work.calls[module][-1] += so_far()
 
-    with watching_calls(model, leave, enter), _unfused(model), counter:
+    with process_wide(), watching_calls(model, leave, enter), _unfused(model), counter:
         yield work
         work.total = so_far()
 

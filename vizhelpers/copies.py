@@ -1,0 +1,157 @@
+"""Copies of a model that share its parameters: for shapes, and for a panel's thread."""
+
+import copy
+import types
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vizhelpers.inputs import bare
+
+Give = Callable[[Tensor], Tensor]
+
+
+def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False) -> nn.Module:
+    """Return a copy of a model's modules that shares whatever cannot be copied.
+
+    Unlike ``copy.deepcopy`` it works for every model: with results of earlier passes kept in it
+    (pruning, weight_norm), with locks, files and whatever else an attribute holds.
+
+    Args:
+        model: any module; it is only read.
+        tensor: gives the copy's tensor for each parameter, buffer and tensor in an attribute; by
+            default the same one, so that the copy follows the model's training.
+        hooks: copy all hooks; otherwise only those that are methods of the model. These are bound
+            to the copy.
+    """
+    inside = bare(model)
+    memo: dict[int, Any] = {id(module): module for module in inside.modules()}
+    modules = [m for m in inside.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    ids = set(memo)
+    for module in modules:
+        memo[id(module)] = object.__new__(type(module))
+    for module in modules:
+        attributes = memo[id(module)].__dict__
+        for key, value in vars(module).items():
+            attributes[key] = _copied(value, memo, tensor)
+            if _is_hook_table(key, value) and not hooks:
+                for hook_id, hook in value.items():
+                    if hook is not True and not is_method_of(hook, ids):
+                        del attributes[key][hook_id]
+        attributes["_compiled_call_impl"] = None
+    return memo[id(inside)]
+
+
+def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
+    """Copy a value, containers entry by entry; what cannot be copied is shared."""
+    if id(value) in memo:
+        return memo[id(value)]
+    if isinstance(value, Tensor):
+        memo[id(value)] = tensor(value)
+    elif type(value) in (list, set):
+        memo[id(value)] = type(value)(_copied(entry, memo, tensor) for entry in value)
+    elif type(value) is tuple:
+        return tuple(_copied(entry, memo, tensor) for entry in value)
+    elif type(value) in (dict, OrderedDict, defaultdict):
+        memo[id(value)] = copied = copy.copy(value)
+        copied.update({key: _copied(entry, memo, tensor) for key, entry in value.items()})
+    else:
+        return _copied_object(value, memo, tensor)
+    return memo[id(value)]
+
+
+def _copied_object(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # somewhere inside is a lock, a file, or a result of autograd
+        pass
+    try:
+        copied = copy.copy(value)
+        attributes = {k: _copied(v, memo, tensor) for k, v in vars(value).items()}
+    except Exception:
+        return value
+    if copied is not value:
+        copied.__dict__.update(attributes)
+    return copied
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return what a panel's thread looks at: a copy with the same parameters, or the model itself.
+
+    On a copy, the panel's passes do not meet those of the reader's cells. A model that a copy may
+    not follow is looked at itself, pass by pass: one with hooks, which may compute, with a replaced
+    ``forward``, or with attributes that may refer to other parts of it.
+    """
+    inside = bare(model)
+    return twin(model) if all(map(_is_plain, inside.modules())) else inside
+
+
+def state_of(model: nn.Module) -> Hashable:
+    """Return a value that changes whenever training, a conversion or a hook changes a model."""
+    inside = bare(model)
+    tensors = [*inside.parameters(), *inside.buffers()]
+    modules = [
+        (id(module), *(tuple(v) for k, v in vars(module).items() if _is_hook_table(k, v)))
+        for module in inside.modules()
+    ]
+    return tuple((id(t), t.data_ptr(), _version(t)) for t in tensors), tuple(modules)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+_DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, Enum,
+         torch.dtype, torch.device, type, types.BuiltinFunctionType)  # fmt: skip
+_OF_TORCH = ("_parameters", "_buffers", "_modules", "_vizhelpers_card")
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether all that a module computes with are its class, tensors, numbers and parts."""
+    if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
+        return False
+    return all(
+        key in _OF_TORCH or (not value if "_hooks" in key else _is_data(value))
+        for key, value in vars(module).items()
+    )
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_data, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_data, value))
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None and value.__name__ != "<lambda>"
+    return isinstance(value, _DATA)
+
+
+def _is_hook_table(key: str, value: Any) -> bool:
+    return "_hooks" in key and isinstance(value, dict)
+
+
+def is_method_of(hook: Any, ids: set[int]) -> bool:
+    """Whether a hook is a method of one of these modules, or a ``partial`` of one."""
+    if isinstance(hook, partial):
+        given = (*hook.args, *hook.keywords.values())
+        return is_method_of(hook.func, ids) or any(id(value) in ids for value in given)
+    return isinstance(hook, types.MethodType) and id(hook.__self__) in ids
+
+
+def closes_over(hook: Any, ids: set[int]) -> bool:
+    """Whether a hook is a function that holds one of these modules in its closure."""
+    cells = getattr(hook, "__closure__", None) or ()
+    return any(id(_content(cell)) in ids for cell in cells)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
