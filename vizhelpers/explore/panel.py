@@ -175,8 +175,10 @@ class Panel:
             _log.exception("panel %r failed", self.title)
         with self._lock:
             if wanted():
-                message = f"{message} {self._what_is_shown()}" if message else self._complaint
-                self.view.message, self.view.busy = message, ""
+                if message:
+                    end = "" if message.endswith((".", "?", "!")) else "."
+                    message = f"{message}{end} {self._what_is_shown()}"
+                self.view.message, self.view.busy = message or self._complaint, ""
 
     def _what_is_shown(self) -> str:
         """Return a sentence that names the requests whose control and picture differ."""
