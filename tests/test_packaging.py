@@ -6,9 +6,12 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+
+from vizhelpers import __main__ as report
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -149,7 +152,21 @@ def test_report_names_versions_device_and_weights() -> None:
         [sys.executable, "-m", "vizhelpers"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    first_words = [line.split()[0] for line in done.stdout.splitlines()]
-    for word in ("python", "torch", "ipywidgets", "device", "bundled", "downloaded"):
-        assert word in first_words
-    assert "tiger cat (282) 0.39" in done.stdout
+    facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert set(facts) >= {"python", "ipykernel", "jupyterlab", "device", "bundled", "downloaded"}
+    for name in (re.split(">=", line)[0] for line in PROJECT["project"]["dependencies"]):
+        assert facts[name] == version(name)
+    assert facts["vizhelpers"] == PROJECT["project"]["version"]
+    assert "tiger cat (282) 0.39" in facts["bundled"]
+
+
+def test_report_knows_the_dependencies_of_a_clone_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_installed(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(report, "requires", not_installed)
+    project = PROJECT["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["models"]]
+    assert report.dependencies() == [line.split(">=")[0] for line in lines]

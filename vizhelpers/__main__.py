@@ -1,25 +1,40 @@
 """``python -m vizhelpers``: versions, device and weights, the first thing a teacher asks for."""
 
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-PACKAGES = (
-    "vizhelpers",
-    "torch",
-    "torchvision",
-    "torchinfo",
-    "matplotlib",
-    "ipywidgets",
-    "anywidget",
-    "grad-cam",
-    "flashtorch",
-    "timm",
+import vizhelpers as viz
+
+# What shows notebooks and widgets: no dependency of the core, and part of many a bug report.
+JUPYTER = (
+    "ipykernel",
     "ipython",
     "jupyterlab",
+    "jupyterlab-widgets",
     "notebook",
+    "widgetsnbextension",
 )
+
+
+def dependencies() -> list[str]:
+    """Return the package names of the core's dependencies and of the extra ``models``."""
+    try:
+        lines = requires("vizhelpers") or []
+    except PackageNotFoundError:  # a clone that is not installed
+        lines = _requirements_of_clone()
+    return [re.split(r"[^\w.-]", line)[0] for line in lines]
+
+
+def _requirements_of_clone() -> list[str]:
+    file = Path(__file__).parents[1] / "pyproject.toml"
+    if not file.exists():  # a copy of the package's folder alone
+        return []
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["models"]]
 
 
 def installed(package: str) -> str:
@@ -43,16 +58,12 @@ def device() -> str:
 
 def bundled() -> str:
     """Return what the bundled model says of the bundled cat, as proof that both are there."""
-    import vizhelpers as viz
-
     model = viz.load_model()
     return f"SqueezeNet 1.1, says of the cat: {viz.predict(model, viz.prepare(model, 'cat'), 1)[0]}"
 
 
 def second() -> str:
     """Return what the second network says of the cat, or how to get it."""
-    import vizhelpers as viz
-
     try:
         model = viz.load_model("efficientnet_lite0")
     except viz.WeightsUnavailable:
@@ -70,13 +81,18 @@ def downloaded() -> list[Path]:
 
 def report() -> str:
     """Return the whole report, one fact a line."""
-    lines = [f"{'python':12} {platform.python_version()} on {platform.system()}"]
-    lines += [f"{package:12} {installed(package)}" for package in PACKAGES]
-    lines += [f"{'device':12} {device()}", f"{'bundled':12} {bundled()}"]
-    lines.append(f"{'second':12} {second()}")
     found = [f"{path.name} ({path.stat().st_size / 1e6:.0f} MB)" for path in downloaded()]
-    lines.append(f"{'downloaded':12} {', '.join(found) or 'none; the notebooks need none'}")
-    return "\n".join(lines)
+    facts = {
+        "python": f"{platform.python_version()} on {platform.system()}",
+        "vizhelpers": viz.__version__,
+        **{package: installed(package) for package in (*dependencies(), *JUPYTER)},
+        "device": device(),
+        "bundled": bundled(),
+        "second": second(),
+        "downloaded": ", ".join(found) or "none; the notebooks need none",
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:{width}} {fact}" for name, fact in facts.items())
 
 
 if __name__ == "__main__":
