@@ -1,4 +1,4 @@
-"""Checkpoint files: state dicts are loaded; of anything else the error says what it is."""
+"""Load state dicts from checkpoint files; for any other file, raise an error that names it."""
 
 import pickletools
 import re
@@ -16,21 +16,21 @@ from vizhelpers.filetypes import is_safetensors, kind_of, without_bytes
 from vizhelpers.mismatch import explained, plain_name, with_lines
 
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-# Files that torch wrote before 1.6 begin with a magic number; three pickles precede the object.
+# Files of torch before 1.6 begin with this magic number; three pickles precede the object.
 _LEGACY, _LEGACY_PICKLES = b"\x80\x02\x8a\nl\xfc\x9cF", 3
 
 
 def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
-    """Load the state dict of a file into a model, whatever floating point type it is stored in.
+    """Load a file's state dict into a model, converted to the model's floating-point type.
 
     Args:
-        model: is changed; its weights keep their type, so half precision becomes float32.
-        path: of an existing file, of ``torch.save`` or of safetensors.
+        model: its weights are overwritten.
+        path: of a file written by ``torch.save`` or safetensors.
         architecture: the model's name, for error texts.
 
     Raises:
-        WeightsUnavailable: the file is something else, or of another model; the text names what
-            it is, and the lines that make a state dict of it.
+        WeightsUnavailable: the file is not a state dict of this model; the text says what it is,
+            and gives the lines of code that convert it, if possible.
     """
     saved = read_checkpoint(path)
     try:
@@ -43,19 +43,19 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Return what a file of ``torch.save`` or safetensors holds, on the CPU; no code of it runs.
+    """Return the content of a ``torch.save`` or safetensors file, on the CPU, without running code.
 
     Raises:
-        WeightsUnavailable: another kind of file, a damaged one, or one with more than tensors.
+        WeightsUnavailable: another kind of file, a damaged file, or Python objects in it.
     """
     try:
         if is_safetensors(path):
             return load_file(path)
         with path.open("rb") as file, warnings.catch_warnings():
-            # By a path torch.load would go by the name. It warns of what is refused here.
+            # Given a path, torch.load decides by its suffix. Its warnings precede errors below.
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is not its own
+    except Exception as error:  # torch.load raises many kinds of error for other files
         raise WeightsUnavailable(_what_it_is(path, error)) from error
 
 
@@ -64,7 +64,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
         start = file.read(1000)
     name, kind = path.name, kind_of(start)
     if not start:
-        return f"{name} is empty (0 bytes). Was the download or the copy cut off? Fetch it again."
+        return f"{name} is empty (0 bytes): its download or copy failed. Fetch the file again."
     if start.startswith(b"PK") and zipfile.is_zipfile(path):
         return _what_archive(path, error)
     if start.startswith(b"PK\x03\x04"):
@@ -79,14 +79,14 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return f"{name} is a damaged file of torch.save. Fetch the file again."
     if kind and kind.what == "a pickle":
         return with_lines(
-            f"{name} is a pickle that torch.save did not write. If you trust its source, and it "
-            "holds a state dict, save that:",
+            f"{name} is a pickle that torch.save did not write. If you trust its source and it "
+            "holds a state dict, save that once:",
             f"saved = pickle.load(open({str(path)!r}, 'rb'))",
             f"torch.save(saved, {plain_name(path)!r})",
         )
     if kind:
         return f"{name} is no {expected} but {kind.what}. {kind.way_on}"
-    return f"{name} is no {expected}, or a damaged one. Fetch the file again."
+    return f"{name} is no {expected}, or it is damaged. Fetch the file again."
 
 
 def _what_archive(path: Path, error: Exception) -> str:
@@ -96,13 +96,13 @@ def _what_archive(path: Path, error: Exception) -> str:
     file, plain = str(path), plain_name(path)
     if "constants.pkl" in inner:
         return with_lines(
-            f"{path.name} is a TorchScript archive, of torch.jit.save. Save its state dict:",
+            f"{path.name} is a TorchScript archive, from torch.jit.save. Save its state dict:",
             f"saved = torch.jit.load({file!r}, map_location='cpu').state_dict()",
             f"torch.save(saved, {plain!r})",
         )
     if "archive_format" in inner or "serialized_exported_program.json" in names:
         return with_lines(
-            f"{path.name} is an archive of torch.export.save. Save its state dict:",
+            f"{path.name} is an archive from torch.export.save. Save its state dict:",
             f"saved = torch.export.load({file!r}).state_dict",
             f"torch.save(dict(saved), {plain!r})",
         )
@@ -117,7 +117,7 @@ def _what_archive(path: Path, error: Exception) -> str:
 
 
 def _pickled_objects(path: Path, error: Exception) -> str:
-    """Explain a file of torch.save that needs Python classes: a whole model, or settings."""
+    """Return the error text for a torch.save file with Python objects, such as a whole model."""
     match = re.search(r"GLOBAL ([\w.]+)", str(error))
     holds = match.group(1) if match else "another class"
     file, plain = str(path), plain_name(path)
@@ -125,12 +125,12 @@ def _pickled_objects(path: Path, error: Exception) -> str:
     saved = f"saved = torch.load({file!r}, map_location='cpu', weights_only=False)"
     if first == holds:
         return with_lines(
-            f"{path.name} is a whole pickled model ({holds}), not a state dict, and reading it "
-            "runs its code. If you trust its source, save its state_dict():",
+            f"{path.name} is a whole pickled model ({holds}), not a state dict, and unpickling can "
+            "run any code. If you trust its source, save its state_dict():",
             saved,
             f"torch.save(saved.state_dict(), {plain!r})",
         )
-    words = f"{path.name} also holds an object of {holds}, and reading that runs its code."
+    words = f"{path.name} holds more than tensors ({holds}), and unpickling that can run any code."
     key = next((key for key in _USUAL_KEYS if key in texts), None)
     if key is None and holds.startswith("numpy."):
         tensors = "{key: torch.as_tensor(value) for key, value in saved.items()}"
@@ -146,7 +146,7 @@ def _pickled_objects(path: Path, error: Exception) -> str:
 
 
 def _start_of_pickle(path: Path) -> tuple[str, set[str]]:
-    """Return the class that a pickle begins with, or "", and its texts; nothing is run."""
+    """Return the class that a pickle begins with, or "", and its strings, without unpickling."""
     with path.open("rb") as file:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes: downloads often save something else under a name."""
+"""Detect a file's kind by its first bytes: a failed download may be an HTML page named .pth."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is that should be a picture or a checkpoint.
+    """The kind of a file that was expected to be a picture or a checkpoint.
 
     Attributes:
-        what: its kind, with an article.
-        way_on: what to do to get the file that was meant.
-        as_picture: what to do with it where a picture is expected; "" where Pillow is asked.
-        extension: of a kind of picture, by which Pillow says whether it can read it.
+        what: the kind, with an article.
+        way_on: what to do to get the right file.
+        as_picture: what to do if a picture is expected; "" if Pillow may try to read it.
+        extension: of pictures, by which Pillow's support is looked up; "" for other kinds.
     """
 
     what: str
@@ -30,7 +30,7 @@ _HEIC = (
     "Formats > Most Compatible. Or pip install pillow-heif and register its opener: "
     "pillow_heif.register_heif_opener()."
 )
-# In this order: text before what only begins like it.
+# The first match counts, so longer patterns precede shorter ones that match the same files.
 _KINDS = (
     (rb"version https://git-lfs", FileKind("a Git-LFS pointer to the file", _PULL, _PULL)),
     (rb"%PDF", FileKind("a PDF", as_picture="Save the page as PNG.")),
@@ -39,19 +39,19 @@ _KINDS = (
         rb"<(svg|(\?xml|!--|!DOCTYPE svg).*<svg)",
         FileKind("an SVG drawing", as_picture=_PNG),
     ),
-    (rb"<", FileKind("a web page: the download got an error or a login", _PAGE, _PAGE)),
-    (rb"[{\[]", FileKind("JSON text: the download got an answer in words", _PAGE, _PAGE)),
+    (rb"<", FileKind("a web page, such as an error or a login", _PAGE, _PAGE)),
+    (rb"[{\[]", FileKind("JSON text, such as an error message", _PAGE, _PAGE)),
     (
         rb"PK\x03\x04|.{257}ustar|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ",
         FileKind("an archive", "First unpack it.", "First unpack it."),
     ),
     (
         rb".{4}ftyp(isom|iso2|mp4.|avc1|qt  |M4V )",
-        FileKind("a film", as_picture="Save one of its frames as PNG."),
+        FileKind("a video", as_picture="Save one of its frames as PNG."),
     ),
     (
         rb".{4}ftyp(hei[cxms]|hevc|heif|mif1|msf1)",
-        FileKind("a HEIC photograph, as iPhones make them", _HEIC, extension=".heic"),
+        FileKind("a HEIC photograph, as iPhones save them", _HEIC, extension=".heic"),
     ),
     (
         rb".{4}ftypavi[fs]",
@@ -66,7 +66,7 @@ _KINDS = (
     (rb"\xff\xd8\xff", FileKind("a JPEG picture", extension=".jpg")),
     (rb"GIF8", FileKind("a GIF picture", extension=".gif")),
     (rb"RIFF.{4}WEBP", FileKind("a WebP picture", extension=".webp")),
-    (rb"ID3|RIFF.{4}WAVE|OggS|fLaC", FileKind("a sound")),
+    (rb"ID3|RIFF.{4}WAVE|OggS|fLaC", FileKind("an audio file")),
     (rb"\x93NUMPY", FileKind("a NumPy file", "np.load(path) reads it.")),
     (rb"\x89HDF", FileKind("an HDF5 file, as Keras and h5py write", "h5py reads it.")),
     (rb"\x80[\x02-\x05]", FileKind("a pickle", "pickle.load reads it, if you trust its source.")),
@@ -76,7 +76,7 @@ _TEXT = FileKind("a text file")
 
 
 def kind_of(data: bytes) -> FileKind | None:
-    """Return the kind of a file from its first kilobyte; None where it resembles nothing known."""
+    """Return the kind of a file from its first kilobyte; None if it is unknown."""
     start = data[:1000]
     for beginning, kind in _KINDS:
         if re.match(beginning, start.lstrip(b"\xef\xbb\xbf \t\r\n"), re.DOTALL):
@@ -86,13 +86,13 @@ def kind_of(data: bytes) -> FileKind | None:
 
 def _is_text(start: bytes) -> bool:
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = start.decode(encoding, "replace")[:-1]  # a letter may be cut
+    text = start.decode(encoding, "replace")[:-1]  # the last character may be incomplete
     strange = sum(not (letter.isprintable() or letter.isspace()) for letter in text)
     return bool(text.strip()) and "\ufffd" not in text and strange == 0
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors do: the length of a header, and the header."""
+    """Return whether a file begins like safetensors: the length of a JSON header, then "{"."""
     with path.open("rb") as file:
         start = file.read(9)
     length = int.from_bytes(start[:8], "little")
@@ -100,7 +100,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def without_bytes(error: object) -> str:
-    """Return an error's text without raw bytes and addresses, which tell a reader nothing."""
+    """Return an error's text without raw bytes and memory addresses."""
     text = re.sub(r"""\bb(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", "unknown bytes", str(error))
     text = re.sub(r"<[\w.]+ object at 0x\w+>", "it", text)
     return "".join(letter for letter in text if letter.isprintable() or letter == "\n")

@@ -1,6 +1,6 @@
-"""Gradients of a class's score: in the input's pixels, or in a layer's activations.
+"""Gradients of a class score with respect to the input or to a layer's activations.
 
-Like everything in ``layers``, this leaves the model as it was, parameters' ``.grad`` included.
+As in ``layers``, the model is left unchanged, including the ``.grad`` of its parameters.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,24 +22,24 @@ Score = Callable[[Tensor], Tensor]
 
 
 def logit_of(target: int | Sequence[int | None] | None) -> Score:
-    """Return the score that most methods differentiate: the logit of one class, before softmax.
+    """Return a function from logits (N, classes) to one class's logit, summed over the images.
 
     Args:
-        target: one class for all images, or one for each; None is what each is predicted to be.
-            The sum over the images is the score; in eval mode no image's logit depends on another
-            image, so its gradient is each one's.
+        target: one class for all images, or one for each; None is each image's predicted class.
+            In eval mode an image's logit does not depend on the other images, so the gradient of
+            the sum holds each image's own gradient.
     """
     return lambda scores: _column(scores, each_class(scores, target)).sum()
 
 
 def probability_of(target: int | Sequence[int | None] | None, ending: str = "") -> Score:
-    """Return the probability of a class as a score.
+    """Return a function from logits (N, classes) to one class's probability, summed over images.
 
-    Its gradient depends on the other classes too: what lowers their logits raises it.
+    The probability also rises if the logits of other classes fall, so its gradient depends on them.
 
     Args:
         target: as in ``logit_of``.
-        ending: how the model's output becomes probabilities, as ``classes.probabilities`` takes it.
+        ending: the model's last function, as ``classes.logits_and_ending`` returns it.
     """
     return lambda scores: _column(
         probabilities(scores, ending)[0], each_class(scores, target)
@@ -52,7 +52,7 @@ def _column(scores: Tensor, each: Sequence[int]) -> Tensor:
 
 @contextmanager
 def _differentiable(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """Yield a copy of ``x`` that gradients flow to, whatever autograd mode the caller is in."""
+    """Yield a copy of ``x`` that requires grad, with autograd on and the model in eval mode."""
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         yield x.detach().clone().requires_grad_()
 
@@ -65,17 +65,17 @@ def gradients_of(
     *,
     retain_graph: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Return d score / d tensor for each tensor, detached; parameters' ``.grad`` stay as they are.
+    """Return d score / d tensor for each tensor, in its shape, detached; ``.grad`` is not changed.
 
     Args:
-        score: a scalar with a graph.
-        tensors: inputs or activations of the graph.
-        model: whose pass it was, for the error texts.
-        names: what each tensor is, in words, such as "layer 'conv1'".
+        score: a scalar with an autograd graph.
+        tensors: inputs or activations in that graph.
+        model: the model that was run, for error texts.
+        names: of the tensors, for error texts, such as "layer 'conv1'".
         retain_graph: keep the graph for another call.
 
     Raises:
-        ValueError: no gradient reaches a tensor; the text says why, and the way on.
+        ValueError: no gradient reaches a tensor; the text says why, and what to change.
     """
     inputs = list(tensors)
     try:
@@ -100,22 +100,22 @@ def activations_and_gradients(
     *,
     check: Callable[[str, Tensor], object] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]], Tensor]:
-    """Run forward once and backward once for each score; return both sides of every layer.
+    """Return each layer's activations, their gradient for each score, and the logits.
 
-    All layers are caught in the same passes, so ten layers cost no more than one.
+    One forward pass, and one backward pass for each score, serve all layers.
 
     Args:
         model: any classifier that takes one tensor.
         sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
-        layers: dotted module paths.
+        layers: one layer or several, by dotted path or as modules.
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
-        check: gets each name and activation before anything is differentiated; it raises an error
-            where the caller could not use them.
+        check: called with each layer's path and activation before the backward passes; it raises an
+            error if the caller cannot use the activation.
 
     Returns:
-        ``{name: activation}`` with the layer's own shape; ``{name: gradients}``, of the same shape,
-        d score / d activation for each score; and the logits of the same pass. Parameters'
-        ``.grad`` stay as they are.
+        ``{name: activation}``; ``{name: gradients}``, one d score / d activation for each score,
+        of the activation's shape; and the logits of the same pass, (N, classes). Parameters'
+        ``.grad`` are not changed.
 
     Raises:
         ValueError: as ``capture``.
@@ -141,7 +141,7 @@ def activations_and_gradients(
 def input_gradient(
     model: nn.Module, sample: HasTensor | Tensor, score: Score, *, guided: bool = False
 ) -> Tensor:
-    """Return d score / d input, signed, (N, C, H, W): one of ``input_gradients``."""
+    """Return d score / d input, signed, (N, C, H, W)."""
     return input_gradients(model, sample, [score], guided=guided)[0][0]
 
 
@@ -152,22 +152,22 @@ def input_gradients(
     *,
     guided: bool = False,
 ) -> tuple[list[Tensor], Tensor]:
-    """Run forward once and backward once for each score, down to the input.
+    """Return d score / d input, (N, C, H, W), for each score, and the logits.
 
-    These are the raw material of every saliency map.
+    This takes one forward pass, and one backward pass for each score.
 
     Args:
         model: any classifier that takes one tensor.
         sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
-        guided: at each ReLU also drop what is negative on its way back (Springenberg et al. 2014,
-            "Striving for Simplicity").
+        guided: at each ReLU also set negative gradients to zero in the backward pass
+            (Springenberg et al. 2014, "Striving for Simplicity").
 
     Returns:
-        For each score its signed gradient, (N, C, H, W); and the logits of the same pass.
+        The signed gradient of each score, (N, C, H, W); and the logits of the same pass.
 
     Raises:
-        ValueError: as ``capture``; or ``guided`` where no ReLU lies between pixels and score.
+        ValueError: as ``capture``; or ``guided`` if no ReLU lies between the pixels and the score.
     """
     x = input_tensor(model, sample)
     if guided:
@@ -175,7 +175,7 @@ def input_gradients(
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
         output = class_scores(forward(model, leaf.clone()), images=len(leaf))
-        several = len(scores) > 1  # one score lets go of the graph on its way back
+        several = len(scores) > 1  # for one score the graph is freed during the backward pass
         gradients = [
             gradients_of(score(output), [leaf], model, ["the pixels"], retain_graph=several)[0]
             for score in steps(scores, "class")
@@ -183,15 +183,15 @@ def input_gradients(
         if relus is not None and not relus.passed:
             raise ValueError(
                 f"Guided backpropagation changes the gradient at each ReLU, and "
-                f"{type(bare(model)).__name__} uses none between the pixels and the score (those "
-                "of a model from torch.export are not seen). method='vanilla' works for every "
+                f"{type(bare(model)).__name__} uses none between the pixels and the score. (ReLUs "
+                "in a model from torch.export are not detected.) method='vanilla' works for every "
                 "model."
             )
     return gradients, output.detach()
 
 
 def _refuse_scripted(model: nn.Module) -> None:
-    """Refuse a model with a TorchScript part: nothing outside of it sees its ReLUs."""
+    """Raise a ``ValueError`` if a model has a TorchScript part: its ReLUs cannot be overridden."""
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(
@@ -201,8 +201,17 @@ def _refuse_scripted(model: nn.Module) -> None:
             )
 
 
+def uses_relu(model: nn.Module, x: Tensor) -> bool:
+    """Return whether a gradient from the output to the pixels passes a ReLU; x may be on meta."""
+    with _differentiable(model, x) as leaf, _GuidedReLU() as relus:
+        output = forward(model, leaf.clone())
+        if isinstance(output, Tensor) and output.requires_grad:
+            torch.autograd.grad(output.sum(), leaf, allow_unused=True)
+    return bool(relus.passed)
+
+
 class _PositiveGradient(torch.autograd.Function):
-    """Identity on the way forward; on the way back only what is positive passes."""
+    """Identity in the forward pass; negative gradients become zero in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, passed: list[bool]) -> Tensor:
@@ -216,19 +225,19 @@ class _PositiveGradient(torch.autograd.Function):
 
 
 class _GuidedReLU(TorchFunctionMode):
-    """Send every ReLU's output through ``_PositiveGradient`` while the ``with`` block lasts.
+    """Apply ``_PositiveGradient`` to each ReLU's output in a ``with`` block.
 
-    A torch function mode sees ``nn.ReLU``, ``F.relu`` and ``torch.relu`` alike, in-place or not,
-    and belongs to this thread alone. Module hooks would miss the functional ones, and backward
-    hooks do not work beside in-place operations.
+    A torch function mode intercepts ``nn.ReLU``, ``F.relu`` and ``torch.relu`` alike, in-place or
+    not, and only in this thread. Module hooks would miss the functional calls, and backward hooks
+    fail with in-place operations.
     """
 
     _relus = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 
     def __init__(self) -> None:
         super().__init__()
-        # One entry for each ReLU that a gradient came through. Those that were merely called do
-        # not count: Swin V2 has its only ReLU in a table that does not depend on the pixels.
+        # One entry for each ReLU that a gradient passed through. A ReLU that was only called does
+        # not count: Swin V2's only ReLU computes a table that does not depend on the pixels.
         self.passed: list[bool] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -239,7 +248,7 @@ class _GuidedReLU(TorchFunctionMode):
 
 
 def _is_relu6(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call is ReLU6: zero below zero, and flat above six; ``nn.ReLU6`` is a hardtanh."""
+    """Return whether a call is ReLU6, or a hardtanh from 0, which ``nn.ReLU6`` calls."""
     if func in (F.hardtanh, F.hardtanh_):
         low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
         return bool(low == 0)

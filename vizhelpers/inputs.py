@@ -1,4 +1,4 @@
-"""What every function is given: a model, and a ``Sample`` or a bare tensor; checked here."""
+"""Validate the arguments of every function: a model, and a ``Sample`` or a tensor."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class HasTensor(Protocol):
-    """What a ``Sample`` offers to this room: its network input ``x``."""
+    """Any object with a network input ``x``, such as a ``Sample``."""
 
     @property
     def x(self) -> Tensor:
@@ -17,22 +17,24 @@ class HasTensor(Protocol):
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """Return the module inside ``torch.compile`` or ``DataParallel``; any other as it is.
+    """Return the module inside ``torch.compile`` or ``DataParallel``; another module unchanged.
 
-    A compiled module runs another program than the one whose layers have names, and a replica on
-    another device is not the module that a hook was put on. What is inside computes the same.
+    Hooks on the layers of a compiled module are not called reliably, nor those on a model that
+    ``DataParallel`` replicates. The module inside computes the same.
 
     Raises:
-        TypeError: not a module, or one of TorchScript, in whose layers nothing can be recorded.
+        TypeError: not a module, or a TorchScript module, whose layers accept no hooks.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError(
-            "TorchScript modules cannot be looked into: their layers take no hooks. Use the "
-            "Python module that was scripted or traced."
+            "TorchScript modules are not supported: their layers accept no hooks. Use the Python "
+            "module that was scripted or traced."
         )
     if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(
-            f"Expected a torch.nn.Module, got {type(model).__name__}. viz.load_model() is one."
+            f"Expected a torch.nn.Module, got {given}. Pass a model itself, such as "
+            "viz.load_model() returns; a state dict or a class is not one."
         )
     inside: Any = model
     while True:
@@ -45,33 +47,34 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """Return what the model computes in, so that a half-precision one takes its input."""
+    """Return the dtype of the model's floating-point parameters, float32 if it has none."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def input_tensor(model: nn.Module, sample: HasTensor | Tensor, *, axes: int | None = 4) -> Tensor:
-    """Take the tensor out of a sample, or take a bare one, and check what can be checked of it.
+    """Return the input tensor of a ``Sample``, or the tensor itself, after validating it.
 
-    Whether the model can run on it only a pass can tell (``passes.forward``).
+    Whether the model can run on it is found only by running it (``passes.forward``).
 
     Args:
-        model: the network that is about to see the tensor, for the error texts.
-        sample: a ``Sample``, or a tensor of floating point numbers.
-        axes: how many axes it must have, 4 for images (N, C, H, W); None takes any.
+        model: the network that will run on the tensor.
+        sample: a ``Sample``, or a floating-point tensor.
+        axes: required number of axes, 4 for images (N, C, H, W); None accepts any.
 
     Returns:
         The tensor itself, neither copied nor moved.
 
     Raises:
-        TypeError: not a tensor, or ``model`` is no module.
-        ValueError: wrong number of axes, no image, not floating point, NaN or infinite values.
+        TypeError: ``sample`` is not a tensor, or ``model`` is not a module.
+        ValueError: wrong number of axes, an empty tensor, not floating point, NaN or infinite
+            values.
     """
     bare(model)
     x = getattr(sample, "x", sample)
     if not isinstance(x, Tensor):
         raise TypeError(
             f"Expected a Sample or a tensor, got {type(sample).__name__}. "
-            "viz.prepare(model, image) makes a Sample of a photograph."
+            "viz.prepare(model, image) makes a Sample from a photograph."
         )
     unbatched = (
         x.ndim == 3 and _kinds(model) & {"Conv2d", "LazyConv2d"} and not _takes_signals(model)
@@ -82,21 +85,24 @@ def input_tensor(model: nn.Module, sample: HasTensor | Tensor, *, axes: int | No
     if 0 in x.shape:
         raise ValueError(f"The input is empty: shape {tuple(x.shape)}.")
     if not x.is_floating_point():
-        raise ValueError(f"Expected floating point numbers, got {x.dtype}; use viz.prepare.")
+        raise ValueError(
+            f"Expected a floating point tensor, got {x.dtype}. Convert and normalise it as in "
+            "training, or use viz.prepare(model, image)."
+        )
     if not x.is_meta and not torch.isfinite(x).all():
-        raise ValueError("The input holds NaN or infinite values; nothing true can be shown of it.")
+        raise ValueError("The input holds NaN or infinite values. Check how it was preprocessed.")
     return x
 
 
 def _way_to_images(model: nn.Module, x: Tensor) -> str:
-    """Say how a tensor with another number of axes becomes a batch of images, if it does."""
+    """Return how to make a batch of images from a tensor with the wrong number of axes."""
     if x.ndim == 3 and not _takes_signals(model):
         return "One image (C, H, W) becomes a batch with x.unsqueeze(0)."
     if x.ndim == 2 and "Conv2d" in _kinds(model):
         return "One grey image (H, W) becomes a batch with x[None, None]."
     return (
-        "Maps of signals and volumes are not drawn; viz.capture returns a layer's output as it is, "
-        "whatever its axes."
+        "Only maps of images can be drawn; viz.capture returns a layer's output for any input, "
+        "such as a signal or a volume."
     )
 
 
@@ -105,10 +111,10 @@ def _kinds(model: nn.Module) -> set[str]:
 
 
 def _takes_signals(model: nn.Module) -> bool:
-    """Whether the model has convolutions over one axis, so that (N, C, L) is a batch."""
+    """Return whether the model has 1-d convolutions, so that (N, C, L) is a batch."""
     return bool(_kinds(model) & {"Conv1d", "LazyConv1d", "ConvTranspose1d"})
 
 
 def photograph_of(sample: object) -> np.ndarray | None:
-    """Return the crop (H, W, 3) uint8 that a ``Sample`` keeps; None for a bare tensor."""
+    """Return the crop of a ``Sample``, (H, W, 3) uint8; None for a tensor."""
     return None if isinstance(sample, Tensor) else getattr(sample, "view", None)

@@ -1,4 +1,4 @@
-"""Why a checkpoint does not fit a model, and the lines of code that make it fit."""
+"""Explain why a checkpoint does not fit a model, with the lines of code that convert it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,26 +10,26 @@ from torch import Tensor
 
 from vizhelpers.filetypes import is_safetensors
 
-# Parts of names that a wrapper adds: (part, what the plain name has there, wrapper).
+# Parts of parameter names that a wrapper adds: (part, its replacement, wrapper).
 _INSIDE = (
     ("_orig_mod.", "", "torch.compile"),
     (".module.", ".", "torch.nn.DataParallel"),
 )
-_CLASSES = 1000  # of every classifier of torchvision, as load_model builds it
+_CLASSES = 1000  # of the torchvision classifiers that load_model builds
 _State = Mapping[str, Any]
 
 
 def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architecture: str) -> str:
-    """Return why the content of a checkpoint does not fit, and the lines that make it fit.
+    """Return why a checkpoint does not fit a model, with the lines of code that convert it.
 
     Args:
-        saved: what the file holds.
+        saved: the content of the file.
         expected: the model's own state dict.
         path: of the file.
         architecture: the model's name.
 
     Returns:
-        A text of one sentence or more; "" where names and shapes are the model's.
+        The end of an error text; "" if names and shapes are those of the model.
     """
     keys, state = _weights(saved, expected)
     if state is None:
@@ -42,7 +42,7 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
     lines += [renaming] if reasons else []
     others = [name for name in state if name not in expected]
     if others and all(getattr(state[name], "numel", int)() < 2 for name in others):
-        causes.append(f"it also holds {_some(others)}, no weights of {architecture!r}")
+        causes.append(f"it also holds {_some(others)}, which {architecture!r} does not have")
         lines += [
             f"names = torchvision.models.get_model({architecture!r}).state_dict()",
             "saved = {key: value for key, value in saved.items() if key in names}",
@@ -54,11 +54,12 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
         return ""
     if not differences:
         lines.append(f"torch.save(saved, {plain_name(path)!r})")
-        return with_lines(f"{'; '.join(causes)}. Save a plain state dict and load that:", *lines)
+        way_on = f"Run these lines once, then pass weights={plain_name(path)!r}:"
+        return with_lines(f"{'; '.join(causes)}. {way_on}", *lines)
     if classes is None:
         return (
-            f"{'; '.join(causes)}. Load it with the architecture that it was saved from, or build "
-            "that model yourself: the functions of vizhelpers take it with transform= and labels=."
+            f"{'; '.join(causes)}. Load it into the architecture that it was saved from, or build "
+            "that model yourself: vizhelpers takes any module, with transform= and labels=."
         )
     lines += [
         f"model = torchvision.models.get_model({architecture!r}, num_classes={classes})",
@@ -66,21 +67,21 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
         "model.eval()",
     ]
     return with_lines(
-        f"{'; '.join(causes)}. Build a model of {classes} classes; the functions of vizhelpers "
-        "take it with transform= and labels=:",
+        f"{'; '.join(causes)}. Build a model with {classes} classes yourself; vizhelpers takes it "
+        "with transform= and labels=:",
         *lines,
     )
 
 
 def with_lines(text: str, *lines: str) -> str:
-    """Return a text with lines of code below it."""
+    """Return a text with lines of code below it, preceded by the imports that they need."""
     packages = ("pickle", "torch", "torchvision", "safetensors.torch")
     used = [name for name in packages if f"{name}." in " ".join(lines)]
     return "\n    ".join([text, f"import {', '.join(used)}", *lines])
 
 
 def plain_name(path: Path) -> str:
-    """Return the path beside a checkpoint under which its plain state dict may be saved."""
+    """Return a path in the checkpoint's folder for its converted state dict."""
     return str(path.with_name(f"{path.stem}_plain.pth"))
 
 
@@ -91,7 +92,7 @@ def _loading(path: Path) -> str:
 
 
 def _weights(saved: Any, expected: _State) -> tuple[tuple[str, ...], _State | None]:
-    """Return the mapping from names to tensors that fits best, and the keys that lead to it."""
+    """Return the keys that lead to the best fitting ``{name: tensor}``, and that mapping."""
     found = list(_mappings(saved))
     if not found:
         return (), None
@@ -101,7 +102,7 @@ def _weights(saved: Any, expected: _State) -> tuple[tuple[str, ...], _State | No
 
 
 def _mappings(saved: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], _State]]:
-    """Yield each mapping from names to tensors, at most three keys deep."""
+    """Yield the keys to each ``{name: tensor}``, and that mapping, at most three keys deep."""
     if not isinstance(saved, Mapping):
         return
     named = {key: value for key, value in saved.items() if isinstance(key, str)}
@@ -112,9 +113,9 @@ def _mappings(saved: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def _without_weights(saved: Any) -> str:
-    way_on = "torch.save(model.state_dict(), path) makes a file that can be loaded."
+    way_on = "Save the weights with torch.save(model.state_dict(), path)."
     if not isinstance(saved, Mapping):
-        return f"it holds a {type(saved).__name__}, no weights by name. {way_on}"
+        return f"it holds a {type(saved).__name__}, not a dictionary of weights. {way_on}"
     parts = [saved, *(value for value in saved.values() if isinstance(value, Mapping))]
     optimiser = any("param_groups" in part for part in parts)
     what = "the state of an optimiser, and no weights" if optimiser else "no weights"
@@ -122,19 +123,19 @@ def _without_weights(saved: Any) -> str:
 
 
 def _renamed(state: _State, expected: _State) -> tuple[_State, list[str], str]:
-    """Return the weights under the model's own names, the reasons, and the line that does it."""
+    """Return the weights under the model's own names, the reasons, and the line of code for it."""
     reasons, expression, others = [], "key", ""
     for part, put, wrapper in _INSIDE:
         if any(part in name for name in state):
-            reasons.append(f"names of its weights contain {part!r}, which {wrapper} adds")
+            reasons.append(f"the names of its weights contain {part!r}, which {wrapper} adds")
             expression += f".replace({part!r}, {put!r})"
             state = {name.replace(part, put): value for name, value in state.items()}
     prefix, count = max(_prefixes(state, expected).items(), key=itemgetter(1), default=("", 0))
-    if count < len(expected) / 2:  # another architecture, a few names of which look alike
+    if count < len(expected) / 2:  # another architecture with a few names in common
         prefix = "module." if all(name.startswith("module.") for name in state) else ""
     if prefix:
         wrapper = "torch.nn.DataParallel" if prefix == "module." else "a module around the model"
-        reasons.append(f"names of its weights begin with {prefix!r}, which {wrapper} adds")
+        reasons.append(f"the names of its weights begin with {prefix!r}, which {wrapper} adds")
         if not all(name.startswith(prefix) for name in state):
             others = f" if {expression}.startswith({prefix!r})"
         expression += f".removeprefix({prefix!r})"
@@ -147,7 +148,7 @@ def _renamed(state: _State, expected: _State) -> tuple[_State, list[str], str]:
 
 
 def _prefixes(state: _State, expected: _State) -> Counter[str]:
-    """Count the prefixes after which names of the model follow; "" where a name is its own."""
+    """Count the prefixes before names of the model; "" counts the names without a prefix."""
     counts: Counter[str] = Counter()
     for name in state:
         parts = name.split(".")
@@ -157,8 +158,8 @@ def _prefixes(state: _State, expected: _State) -> Counter[str]:
 
 
 def _differences(state: _State, expected: _State, architecture: str) -> tuple[str, int | None]:
-    """Say how weights differ from a model's; of another number of classes, return that number."""
-    # BatchNorm's counter is younger than many checkpoints, and torch does without it.
+    """Return how weights differ from a model's, and the number of classes if only that differs."""
+    # Old checkpoints lack BatchNorm's counter, which torch does not require.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in expected]
     sizes = {
@@ -178,9 +179,9 @@ def _differences(state: _State, expected: _State, architecture: str) -> tuple[st
     parts = {name.partition(".")[0] for name in (*missing, *unexpected, *sizes)}
     words = [f"its part {parts.pop()!r} differs" if len(parts) == 1 else "its layers differ"]
     if unexpected:
-        words.append(f"the file has {_some(unexpected)}, unknown to {architecture!r}")
+        words.append(f"{architecture!r} has no {_some(unexpected)}")
     if missing:
-        words.append(f"the file lacks {_some(missing)} of {architecture!r}")
+        words.append(f"the file has no {_some(missing)}")
     return ", ".join([*words, shapes] if shapes else words), None
 
 

@@ -1,4 +1,4 @@
-"""What a transform does to colours, as x = matrix @ rgb + shift, and how to undo it."""
+"""Find and undo what a transform does to colours: x = matrix @ rgb + shift at each pixel."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from vizhelpers.seeding import replayed
 
 _PROBES = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))  # black first
-_CHECK = (204, 128, 51)  # confirms or refutes what the four others say
-_CLOSE = 0.02  # of the range from black to white: five of 255 levels
-_FEW = 0.02  # of all places: resizing a tensor overshoots at edges
-# Steps of torchvision and timm whose effect on colours their attributes do not say.
+_CHECK = (204, 128, 51)  # tests whether the map found from the other four is right
+_CLOSE = 0.02  # tolerance, as a share of the range from black to white: five of 255 levels
+_FEW = 0.02  # share of values that may differ: resizing a tensor overshoots at edges
+# Steps of torchvision and timm whose effect on colours cannot be read from their attributes.
 _OPAQUE = ("Lambda", "LinearTransformation", "RandomChannelPermutation", "ToPILImage")
 _TO_UNIT_RANGE = ("ToTensor", "MaybeToTensor")
 
@@ -26,7 +26,7 @@ class Colours:
 
     Attributes:
         matrix: (C, 3); column j is the effect of red, green or blue, values 0 to 1.
-        shift: the input of a black picture, (C, 1, 1), or (C, H, W) where places differ.
+        shift: the network input for a black picture, (C, 1, 1), or (C, H, W) if it varies by pixel.
     """
 
     matrix: Tensor
@@ -35,7 +35,7 @@ class Colours:
     def apply(self, rgb: Tensor) -> Tensor:
         """Return pictures (N, 3, H, W), values 0 to 1, as network input (N, C, H, W).
 
-        Of pictures with another number of channels, each gets the mean of the known ones.
+        In pictures with another number of channels, every channel gets the mean of the three.
         """
         matrix = self.matrix.to(rgb)
         shift = self.shift.to(rgb).flatten(1).median(1).values
@@ -47,7 +47,7 @@ class Colours:
     def undo(self, x: Tensor) -> Tensor | None:
         """Return a network input (C, H, W) as a picture (3, H, W), values 0 to 1.
 
-        None where more than a few values are outside of that range: then the map is another one.
+        None if more than 2 % of the values are outside that range: then the map is wrong.
         """
         rest = x - self.shift
         strengths = torch.linalg.svdvals(self.matrix)
@@ -61,13 +61,13 @@ class Colours:
 
 
 def per_channel(mean: Sequence[float], std: Sequence[float]) -> Colours:
-    """Return the map (rgb - mean) / std of three channels."""
+    """Return the map (rgb - mean) / std, each of three values."""
     means, scales = torch.tensor([*mean, *std], dtype=torch.double, device="cpu").chunk(2)
     return Colours(torch.diag(1 / scales), (-means / scales).view(-1, 1, 1))
 
 
 def chain(transform: Any) -> list[Any]:
-    """Return the steps of a transform, nested containers opened; else the transform alone."""
+    """Return the steps of a transform, nested containers flattened; else the transform alone."""
     if type(transform) is nn.Sequential:
         return [step for inner in transform for step in chain(inner)]
     if type(transform).__name__ == "Compose" and _of_a_library(transform):
@@ -80,13 +80,13 @@ def _of_a_library(step: Any) -> bool:
 
 
 def read_colours(transform: Any) -> Colours | None:
-    """Read a map off a transform's steps; None where a step is not torchvision's or timm's own."""
+    """Return the colour map that a transform's steps specify; None if one of them is unknown."""
     scale = torch.full((3,), 255.0, dtype=torch.double, device="cpu")
     shift = torch.zeros_like(scale)
     for step in chain(transform):
         inner = [part for outer in getattr(step, "transforms", ()) for part in chain(outer)]
         if not _is_readable(step) or any(_changes_range(part) for part in inner):
-            return None  # a container of another kind than Compose applies its steps or not
+            return None  # such as RandomApply: it may or may not apply its steps
         if _scales(step):
             scale = torch.ones_like(scale)
         if hasattr(step, "mean") and hasattr(step, "std"):
@@ -112,7 +112,7 @@ def _changes_range(step: Any) -> bool:
 
 
 def _scales(step: Any) -> bool:
-    """Tell a step that divides 0..255 by 255; the presets of torchvision's weights do so too."""
+    """Return whether a step divides 0..255 by 255, as presets of torchvision's weights also do."""
     name = type(step).__name__
     preset = type(step).__module__ == "torchvision.transforms._presets"
     scales = getattr(step, "scale", None) is True or name == "ConvertImageDtype"
@@ -122,12 +122,12 @@ def _scales(step: Any) -> bool:
 def probe_colours(
     transform: Callable[[Image.Image], Tensor], size: tuple[int, int], states: Any
 ) -> Colours | None:
-    """Find a transform's map by its output for uniform pictures; None where it has none.
+    """Return the colour map found from a transform's output for uniform pictures; None if none is.
 
     Args:
-        transform: is called five times, each time with the same random numbers.
-        size: width and height of those pictures: the photograph's, so that it is cropped alike.
-        states: ``random_states()`` from which the transform draws.
+        transform: PIL image -> tensor; called five times, each time with the same random numbers.
+        size: width and height of those pictures, equal to the photograph's for the same crop.
+        states: ``random_states()`` to start from.
     """
     try:
         with warnings.catch_warnings():
@@ -137,10 +137,10 @@ def probe_colours(
             )
         response = torch.stack(pure) - black  # (3, C, H, W)
         differences = check - black
-    except Exception:  # the transform is anybody's code, and may refuse a uniform picture
+    except Exception:  # user code, which may refuse a uniform picture
         return None
     strength = response.abs().amax((0, 1))
-    places = strength > 0.1 * strength.max()  # the others are padded or erased
+    places = strength > 0.1 * strength.max()  # the other pixels are padded or erased
     if not (response.isfinite().all() and places.any()):
         return None
     matrix = response[:, :, places].median(2).values.T

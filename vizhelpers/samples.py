@@ -1,4 +1,4 @@
-"""Photographs made ready for a model."""
+"""Preprocess photographs for a model."""
 
 import warnings
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph made ready for one model.
+    """A photograph preprocessed for one model.
 
     Attributes:
-        x: network input, (1, 3, H, W), on the model's device and of its dtype (float32 mostly).
-        view: the crop that the network sees, (H, W, 3) uint8, to be laid under a map.
+        x: network input, (1, 3, H, W) or (1, 1, H, W), of the model's device and dtype.
+        view: the crop that the network sees, (H, W, 3) uint8, to overlay maps on.
     """
 
     x: Tensor
@@ -34,24 +34,24 @@ class Sample:
 
 
 def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None) -> Sample:
-    """Make a photograph ready for a model, and keep the crop that the network sees.
+    """Preprocess a photograph for a model; return the input and the crop that the network sees.
 
     Args:
         model: from ``load_model``, or any module.
         image: anything that ``load_image`` takes.
-        transform: PIL image -> tensor (3, H, W) or (1, H, W); for a module of the user's own, or
-            instead of the weights' own transforms; a model of timm knows its own. For ``view``
-            its normalisation is read from the steps of torchvision and timm, or else found by
-            calling it on pictures of one colour, and undone. Where that fails, ``view`` is the
-            photograph's own crop, and a warning says so.
+        transform: PIL image -> tensor (3, H, W) or (1, H, W). Required for a module of the user's
+            own, optional for models from ``load_model`` or timm, whose own transform it replaces.
+            To obtain ``view``, its normalisation is undone: it is read from the steps of
+            torchvision and timm, or else found by calling the transform on pictures of one colour.
+            If that fails, ``view`` is a crop of the photograph itself, and a warning says so.
 
     Returns:
-        A ``Sample``: ``x`` (1, 3, H, W) as the model wants it, and ``view``.
+        A ``Sample``: ``x``, (1, 3, H, W) or (1, 1, H, W), and ``view``, (H, W, 3) uint8.
 
     Raises:
         ImageError: the picture cannot be read.
-        ValueError: a model without a card and no ``transform``, or ``transform`` returned
-            something else than a tensor (3, H, W) or (1, H, W) of finite numbers.
+        ValueError: the model's preprocessing is unknown and ``transform`` is missing, or
+            ``transform`` did not return a tensor (3, H, W) or (1, H, W) of finite values.
 
     Example:
         >>> import vizhelpers as viz
@@ -76,33 +76,37 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
 def _checked(tensor: Any) -> Tensor:
     """Return a transform's result, (3, H, W) or (1, H, W), as a plain tensor."""
     if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
-        raise ValueError(f"transform must return a tensor (3, H, W), {_returned(tensor)}")
+        raise ValueError(
+            f"transform must return a tensor (3, H, W) or (1, H, W); it {_returned(tensor)}"
+        )
     if tensor.is_meta or not tensor.numel():
         raise ValueError(f"transform returned no values: {said(tensor)} on {tensor.device}.")
     if not torch.isfinite(tensor).all():
-        raise ValueError("transform returned NaN or infinite values; is a std of it 0?")
-    return tensor.detach().as_subclass(Tensor)  # v2 returns a tensor of a class of its own
+        raise ValueError(
+            "transform returned NaN or infinite values. Is one of its standard deviations 0?"
+        )
+    return tensor.detach().as_subclass(Tensor)  # torchvision's v2 returns a subclass
 
 
 def _returned(result: Any) -> str:
-    """Say what a transform returned instead of a tensor (3, H, W), and what to change."""
+    """Return what a transform returned instead of a tensor (3, H, W), and what to change."""
     kind, entry = f"a {type(result).__name__}", "transform=lambda image: yours(image)"
-    way_on = "It takes a PIL image and returns a tensor; is its return missing?"
+    way_on = "Is its return missing?"
     if isinstance(result, Tensor):
         kind = f"a tensor {tuple(result.shape)}"
-        way_on = "A photograph has 3 channels, a grey one 1."
+        way_on = "A colour picture has 3 channels, a grey one 1."
         if result.ndim == 4:
             way_on = f"It is a batch: {entry}[0] takes its first picture."
         elif result.ndim == 2:
-            way_on = "tensor.unsqueeze(0) adds the axis of its channel."
+            way_on = "tensor.unsqueeze(0) adds the channel axis."
         elif result.ndim == 3 and result.shape[2] in (1, 3):
             way_on = "tensor.permute(2, 0, 1) moves the channels to the front."
     elif isinstance(result, np.ndarray):
         kind = f"an array {result.shape}"
         permuted = ".permute(2, 0, 1)" if result.shape[-1:] in ((1,), (3,)) else ""
-        way_on = f"torch.from_numpy(array){permuted} makes a tensor of it."
+        way_on = f"torch.from_numpy(array){permuted} makes it a tensor."
     elif isinstance(result, Image.Image):
-        kind, way_on = "a PIL image", "transforms.ToTensor() as its last step makes the tensor."
+        kind, way_on = "a PIL image", "Add transforms.ToTensor() as its last step."
     elif isinstance(result, Mapping) and result:
         kind += f" with the keys {', '.join(map(repr, result))}"
         way_on = f"{entry}[{next(iter(result))!r}] takes one entry of it."
@@ -112,11 +116,11 @@ def _returned(result: Any) -> str:
         kind, way_on = f"{kind} of {len(result)}", f"{entry}[0] takes its first entry."
     elif result is None:
         kind = "None"
-    return f"this one returned {kind}. {way_on}"
+    return f"returned {kind}. {way_on}"
 
 
 def _own_transform(model: nn.Module) -> Transform:
-    """Return what a model says of its preprocessing: its card's, or timm's of a model of timm."""
+    """Return a model's own transform: from ``load_model``, or from its timm configuration."""
     known = card(model)
     if known and known.transform:
         return known.transform
@@ -124,20 +128,20 @@ def _own_transform(model: nn.Module) -> Transform:
     if isinstance(getattr(inside, "pretrained_cfg", None), dict):
         from timm.data import create_transform, resolve_data_config
 
-        with torch.device("cpu"):  # it holds its mean as a tensor
+        with torch.device("cpu"):  # the transform stores its mean as a tensor
             return create_transform(**resolve_data_config({}, model=inside))
     raise ValueError(
         f"{type(inside).__name__} did not come from viz.load_model, so its preprocessing is "
-        "unknown. Pass transform=, such as "
-        "torchvision.models.ResNet18_Weights.DEFAULT.transforms()."
+        "unknown. Pass transform=, a function from a PIL image to a tensor (C, H, W), as in "
+        "training, such as torchvision.models.ResNet18_Weights.DEFAULT.transforms()."
     )
 
 
 def model_colours(model: nn.Module) -> Colours:
-    """Return what a model's own transform does to colours: ImageNet's values where unknown.
+    """Return the colour map of a model's own transform; ImageNet's normalisation if unknown.
 
-    ``Colours.apply`` then normalises pictures (N, C, H, W), values 0 to 1; those with another
-    number of channels than 3, such as grey ones, get the mean of the three channels' values.
+    ``Colours.apply`` then normalises pictures (N, C, H, W), values 0 to 1. If C is not 3, as in
+    grey pictures, every channel gets the mean of the three channels' values.
     """
     imagenet = per_channel(IMAGENET_MEAN, IMAGENET_STD)
     try:
@@ -165,18 +169,18 @@ def _view(x: Tensor, transform: Transform, picture: Image.Image, states: Any) ->
 def _untouched(
     transform: Transform, picture: Image.Image, size: tuple[int, int], states: Any
 ) -> np.ndarray:
-    """Return the transform's last PIL image if it has the input's size, else a centre crop."""
+    """Return the last PIL image in a transform if it has the input's size, else a centre crop."""
     last, origin = picture, "centre crop"
     with replayed(states):
         for step in chain(transform):
             result = step(last.copy()) if len(chain(transform)) > 1 else None
             if not isinstance(result, Image.Image):
                 break
-            last, origin = result, "crop before its colours were changed"
+            last, origin = result, "crop before normalisation"
     if last.size != size:
         last, origin = ImageOps.fit(picture, size, Image.Resampling.BICUBIC), "centre crop"
     warnings.warn(
-        "The colours that transform= returned cannot be turned back into the photograph's, so "
+        "The normalisation of transform= cannot be undone, so "
         f"Sample.view is the photograph's own {origin}"
         f"{'; the network may see another part of it' if origin == 'centre crop' else ''}.",
         stacklevel=4,

