@@ -295,8 +295,9 @@ def test_an_upload_is_shown_and_a_broken_one_is_not_offered(model: nn.Module) ->
 def test_the_same_file_can_be_uploaded_again(model: nn.Module) -> None:
     panel = viz.explore_feature_maps(model)
     upload = panel.box.children[0].children[0]
+    page = uploaded(b"<html>", "page.png")
     for _ in range(2):
-        upload.set_trait("value", uploaded(b"<html>", "page.png"))
+        upload.set_trait("value", page)
         assert "'page.png'" in panel.message
         ask(panel, photograph="coffee")
         assert panel.message == ""
@@ -777,6 +778,18 @@ def test_what_has_no_content_to_compare_is_compared_by_identity() -> None:
     for make in (Own, small, nn.ReLU, lambda: (i for i in range(2))):
         first, second = make(), make()
         assert content(first) == content(first) and content(first) != content(second)
+
+
+def test_a_key_keeps_what_it_compares_by_identity() -> None:
+    """The id of an object that is gone is given to another one."""
+    net = small()
+    alive, key = weakref.ref(net), content(net)
+    del net
+    gc.collect()
+    assert alive() is not None
+    del key
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_value_that_holds_itself_is_compared() -> None:
