@@ -1,4 +1,4 @@
-"""Random numbers that leave the caller's random states as they were."""
+"""Draw random numbers without changing the caller's random states."""
 
 import random
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from vizhelpers.passes import process_wide
 
 @contextmanager
 def drawn_on_cpu(seed: int | None = None) -> Iterator[None]:
-    """Create tensors on the CPU, draw from ``seed``, and restore the CPU's random state on exit.
+    """Create tensors on the CPU, seed its generator, and restore its random state on exit.
 
     ``torch.manual_seed`` seeds every accelerator too, and ``torch.random.fork_rng(devices=[])``
     restores only the CPU's state. Here only the CPU's generator is seeded, so the random states of
     CUDA and others stay as they are.
 
     Args:
-        seed: of the CPU's default generator; None leaves it unseeded.
+        seed: of the CPU's default generator; None does not seed it.
     """
     with process_wide():
         yield from _drawn(seed)
@@ -45,7 +45,7 @@ def random_states() -> tuple[Any, Any, Tensor]:
 
 @contextmanager
 def replayed(states: tuple[Any, Any, Tensor]) -> Iterator[None]:
-    """Draw again from earlier ``random_states``, and restore the present ones on exit."""
+    """Continue from earlier ``random_states`` in a ``with`` block, then restore the present."""
     with process_wide():
         present = random_states()
         try:

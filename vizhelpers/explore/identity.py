@@ -1,4 +1,4 @@
-"""Compare the arguments of two calls: by content where that can be read, else by identity."""
+"""Compare the arguments of two calls: by content if possible, else by identity."""
 
 import hashlib
 import inspect
@@ -17,24 +17,24 @@ _BY_IDENTITY = (type, ModuleType, BuiltinFunctionType)
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A reference that compares by identity, and keeps the object's id from being reused."""
+    """A reference that compares by identity, and keeps its object alive so that no id is reused."""
 
     value: Any
 
     def __eq__(self, other: object) -> bool:
-        """Whether both refer to the same object."""
+        """Return whether both refer to the same object."""
         return isinstance(other, Reference) and self.value is other.value
 
     def __hash__(self) -> int:
-        """Return the id: the object itself need not be hashable."""
+        """Return the object's id, since the object itself may not be hashable."""
         return id(self.value)
 
 
 def key_of_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Hashable:
-    """Return a key that is equal for calls with equal arguments, however these are passed.
+    """Return a hashable key, equal for calls with equal arguments, positional or by keyword.
 
     Args:
-        function: its signature gives the names and the defaults; the argument ``keep`` is left out.
+        function: the function; its signature gives names and defaults. ``keep`` is ignored.
         *args: positional arguments of the call.
         **kwargs: its keyword arguments.
     """
@@ -47,9 +47,9 @@ def key_of_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Hash
 def content(value: Any, within: frozenset[int] = frozenset()) -> Hashable:
     """Return a hashable object that compares equal for values with equal content.
 
-    Large data is replaced by a digest. Models are compared by identity, and so is whatever cannot
-    be pickled. A function that a notebook's cell defines is compared by its code and by the
-    variables that it uses, since the cell makes a new one whenever it runs.
+    Large data is replaced by a digest. Models, and objects that cannot be pickled, are compared by
+    identity. A function defined in a notebook cell is compared by its code and the variables that
+    it uses, since the cell creates a new function whenever it runs.
 
     Args:
         value: any object.
@@ -73,7 +73,7 @@ def content(value: Any, within: frozenset[int] = frozenset()) -> Hashable:
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
-    """Return all that a value consists of; raise an exception where that is not known."""
+    """Return the parts that a value consists of; raise an exception if they are unknown."""
     if type(value) in (list, tuple):
         return tuple(value)
     if type(value) is dict:
@@ -92,7 +92,7 @@ def _parts(value: Any) -> tuple[Any, ...]:
 
 
 def _is_model(value: Any) -> bool:
-    """Whether a value is an ``nn.Module``, and not one of torchvision's transforms."""
+    """Return whether a value is an ``nn.Module`` that is not one of torchvision's transforms."""
     if not isinstance(value, nn.Module):
         return False
     parts = [module for module in value.modules() if type(module) is not nn.Sequential]
@@ -101,7 +101,7 @@ def _is_model(value: Any) -> bool:
 
 
 def _is_imported(value: Any) -> bool:
-    """Whether a value is a function of a module, the same object whenever a cell runs."""
+    """Return whether a value is a function of an imported module, the same object on every run."""
     if not isinstance(value, FunctionType) or value.__module__ == "__main__":
         return False
     return getattr(sys.modules.get(value.__module__), value.__name__, None) is value

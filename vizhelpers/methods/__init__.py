@@ -1,2 +1,5 @@
-"""One file for each idea of the course. No public function of ``vizhelpers`` is named like a
-module of ``vizhelpers``: an attribute means one thing, whatever was imported before."""
+"""The visualisation methods, one module for each topic of the course.
+
+They are in a subpackage so that no public function of ``vizhelpers`` has the name of one of its
+modules: ``vizhelpers.cam`` is always the function, whatever was imported before.
+"""

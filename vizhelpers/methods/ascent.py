@@ -1,4 +1,4 @@
-"""A step of gradient ascent on the input: what activation maximisation and FlashTorch share."""
+"""One step of gradient ascent on the input, for activation maximisation and FlashTorch."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,25 @@ from vizhelpers.maps import arranged
 
 
 def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:
-    """Return each picture's mean activation of its own channel, (N,), graph attached.
+    """Return each picture's mean activation of its channel, (N,), with its autograd graph.
 
-    The network runs only as far as the layer.
+    The network runs only up to the layer.
 
     Args:
         model: any module that takes (N, C, H, W).
-        x: N pictures.
+        x: N pictures, (N, C, H, W).
         layer: dotted path of a layer with maps, or with tokens that lie on the image.
-        channels: one for each picture.
+        channels: a channel index for each picture.
 
     Raises:
-        ValueError: a layer without channels and places, or no such channel.
+        ValueError: a layer without maps, or no such channel.
     """
     found = run_to(model, x, layer)
+    if found.is_quantized:
+        raise ValueError(
+            f"Layer {layer!r} is quantised, so no gradient passes. Use the model as it was before "
+            "it was quantised."
+        )
     output = arranged(model, found, x)
     if output is None:
         raise ValueError(
@@ -34,18 +39,18 @@ def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence
     for channel in channels:
         if not 0 <= channel < output.shape[1]:
             count = output.shape[1]
-            raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
+            raise unknown("channel", channel, range(count), f"{layer!r} has {count} channels.")
     return output[range(len(x)), list(channels)].mean(dim=(1, 2))
 
 
 def uphill(model: nn.Module, leaf: Tensor, means: Tensor, lr: float) -> Tensor:
-    """Return the pictures one step further, (N, C, H, W), without a graph.
+    """Return the pictures after one ascent step, (N, C, H, W), detached.
 
     Args:
-        model: that ``means`` was computed with, for the error texts.
-        leaf: pictures (N, C, H, W) that ``means`` was computed of.
-        means: what is to grow, (N,).
-        lr: length of the step; each picture's gradient is divided by its own root mean square.
+        model: the model that computed ``means``, for error texts.
+        leaf: pictures (N, C, H, W) from which ``means`` was computed.
+        means: the values to increase, (N,).
+        lr: step size; each picture's gradient is divided by its root mean square.
 
     Raises:
         ValueError: no gradient reaches the pictures.

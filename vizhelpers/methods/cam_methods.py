@@ -1,8 +1,8 @@
-"""The equations of class activation maps, each a few lines from its paper.
+"""The equations of class activation maps, each in a few lines, as in its paper.
 
-The original one weighs a layer's activations ``a`` (C, H, W) by the model's own weights, which
-``pooled_head`` finds. Each other one weighs them by something made from the gradient ``g``
-(C, H, W) of one class's logit, and returns a raw map (H, W) in the method's own unit.
+The original CAM weights a layer's activations ``a`` (C, H, W) by the model's own weights, which
+``pooled_head`` finds. The others use the gradient ``g`` (C, H, W) of one class's logit with respect
+to ``a``. Each returns a raw map (H, W) in the method's own unit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,46 +17,46 @@ Equation = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradcam(a: Tensor, g: Tensor) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017): each channel weighs its mean gradient."""
+    """Grad-CAM (Selvaraju et al. 2017): the weight of a channel is its mean gradient."""
     weights = g.mean(dim=(1, 2))
     return torch.tensordot(weights, a, dims=1).relu()
 
 
 def hirescam(a: Tensor, g: Tensor) -> Tensor:
-    """HiResCAM (Draelos and Carin 2020): gradient times activation, place by place."""
+    """HiResCAM (Draelos and Carin 2020): gradient times activation at each position."""
     return (g * a).sum(dim=0).relu()
 
 
 def xgradcam(a: Tensor, g: Tensor) -> Tensor:
-    """XGrad-CAM (Fu et al. 2020): the mean gradient, weighted by where the channel is active."""
+    """XGrad-CAM (Fu et al. 2020): a channel's weight is its activation-weighted mean gradient."""
     total = a.sum(dim=(1, 2))
     weights = (g * a).sum(dim=(1, 2)) / total.where(total != 0, torch.ones_like(total))
     return torch.tensordot(weights, a, dims=1).relu()
 
 
 def layercam(a: Tensor, g: Tensor) -> Tensor:
-    """LayerCAM (Jiang et al. 2021): the positive gradient times activation, place by place."""
+    """LayerCAM (Jiang et al. 2021): positive gradient times activation at each position."""
     return (g.relu() * a).sum(dim=0).relu()
 
 
 def gradcam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
-    """Grad-CAM++ (Chattopadhay et al. 2018), equation 19 for the coefficients.
+    """Grad-CAM++ (Chattopadhay et al. 2018), with the coefficients of equation 19.
 
     No epsilon is added: squared gradients are around 1e-8 here, so an absolute epsilon of 1e-6
-    would decide the result. A coefficient is 0 where its denominator is.
+    would dominate the result. A coefficient is 0 where its denominator is 0.
 
     Equation 19 is 1 / (2 + g * sum(a)) for the score exp(logit) and a logit that is piecewise
-    linear in ``a``. Only places with a positive gradient count, so behind a ReLU, where the sum is
-    not negative, each coefficient lies between 0 and 1/2. Where the activations of a channel sum to
-    less than -2 / g, its coefficients are negative; near that sum they are large without bound.
-    Then a map is no weighted sum of positive evidence (``signed_weights``).
+    linear in ``a``. Only positions with a positive gradient count. After a ReLU the sum is not
+    negative, so each coefficient lies between 0 and 1/2. If the activations of a channel sum to
+    less than -2 / g, its coefficients are negative; near that sum they are unbounded. Then the map
+    is not a weighted sum of positive evidence (``signed_weights``).
     """
     weights = _plus_plus_weights(a, g)
     return torch.tensordot(weights, a.double(), dims=1).relu().float()
 
 
 def _plus_plus_weights(a: Tensor, g: Tensor) -> Tensor:
-    # In float64: the third power of a small gradient leaves float32's range.
+    # float64: the third power of a small gradient underflows in float32.
     a, g = a.double(), g.double()
     denominator = 2 * g**2 + a.sum(dim=(1, 2), keepdim=True) * g**3
     alpha = torch.where(denominator != 0, g**2 / denominator, torch.zeros_like(g))
@@ -64,7 +64,7 @@ def _plus_plus_weights(a: Tensor, g: Tensor) -> Tensor:
 
 
 def signed_weights(a: Tensor, g: Tensor) -> str:
-    """Return in words how many of Grad-CAM++'s channel weights are negative; "" where none is.
+    """Return a remark on how many of Grad-CAM++'s channel weights are negative; "" if none is.
 
     Args:
         a: a layer's activations (C, H, W).
@@ -78,21 +78,21 @@ def signed_weights(a: Tensor, g: Tensor) -> str:
 
 
 def eigencam(a: Tensor, g: Tensor) -> Tensor:
-    """EigenCAM (Muhammad and Yeasin 2020): the strongest pattern in ``a``, whatever the class."""
+    """EigenCAM (Muhammad and Yeasin 2020): first principal component of ``a``, for any class."""
     return _first_component(a)
 
 
 def eigengradcam(a: Tensor, g: Tensor) -> Tensor:
-    """EigenGradCAM, of pytorch-grad-cam: the strongest pattern in gradient times activation."""
+    """EigenGradCAM (pytorch-grad-cam): first principal component of gradient times activation."""
     return _first_component(g * a)
 
 
 def _first_component(maps: Tensor) -> Tensor:
-    """Project (C, H, W) on its first principal component over the places, (H, W).
+    """Return maps (C, H, W) projected on their first principal component, (H, W).
 
-    A singular vector has no sign of its own; here the strongest entry is positive. The numbers are
-    pytorch-grad-cam's, but its SVD also computes one vector for each place: 23 s and 3 GB for the
-    first layer of SqueezeNet, where this takes 0.1 s.
+    The sign of a singular vector is arbitrary; here the entry of largest magnitude is positive.
+    The result is pytorch-grad-cam's, whose SVD also computes a vector for each position: 23 s and
+    3 GB for the first layer of SqueezeNet, where this takes 0.1 s.
     """
     if not maps.isfinite().all():
         raise ValueError(
@@ -107,16 +107,17 @@ def _first_component(maps: Tensor) -> Tensor:
 
 
 def pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> Tensor:
-    """Find CAM's linear step (Zhou et al. 2016) from mean activations to logits, and prove it.
+    """Return the weights (classes, C) from a layer's mean activations to the logits, verified.
 
-    A candidate counts only if it reproduces the logits: as ``W mean(a) + b``, the head of the
-    paper, or as ``mean(relu(W a + b))``, SqueezeNet's. What is compared is what the maps add to
-    the logits: the bias alone, which has no map in it, would prove a head at any layer.
+    A weight matrix of the model is accepted only if it reproduces the logits: as
+    ``W mean(a) + b``, the head of CAM's paper (Zhou et al. 2016), or as ``mean(relu(W a + b))``,
+    SqueezeNet's. The tolerance is relative to what the maps add to the bias: with logits that are
+    nearly the bias alone, any layer would pass.
 
     Args:
         model: a classifier.
         scores: its logits (N, classes).
-        maps: what the layer puts out, (N, C, h, w).
+        maps: the layer's output, (N, C, h, w).
         layer: dotted module path, for the error text.
 
     Returns:
@@ -135,14 +136,14 @@ def pooled_head(model: nn.Module, scores: Tensor, maps: Tensor, layer: str) -> T
             if torch.allclose(pooled, scores, rtol=0, atol=close * added + rounding):
                 return matrix
     raise ValueError(
-        f"The original CAM needs a mean over {layer!r} and one linear step to the logits; "
-        f"{type(model).__name__} has no such head there. Grad-CAM was made for that: "
-        "method='gradcam'. Or choose the last layer with maps."
+        f"The original CAM needs a spatial mean of {layer!r} and one linear layer to the logits; "
+        f"{type(model).__name__} has no such head there. Choose the last layer with maps, or "
+        "method='gradcam', which needs no such head."
     )
 
 
 def _linear_steps(model: nn.Module, rows: int, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield weights (rows, columns) and biases (rows,), the last of the model first."""
+    """Yield weights (rows, columns) and biases (rows,), the model's last layer first."""
     for module in reversed(list(model.modules())):
         weight = getattr(module, "weight", None)
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or not isinstance(weight, Tensor):
@@ -187,7 +188,7 @@ _OTHER_COSTS = {
 CAM_METHODS: Mapping[str, str] = MappingProxyType(
     {name: _OTHER_COSTS.get(name, "gradient") for name in LABELS}
 )
-"""``{method: its cost}``. "forward" is one pass in all. "gradient" is one backward pass more for
-each class, whatever the number of layers. "perturbation" is a pass for every few channels, again
-for each pair of a layer and a class.
+"""``{method: cost}``. "forward" is one forward pass in all. "gradient" adds one backward pass for
+each class, for any number of layers. "perturbation" is a forward pass for each batch of channels,
+at each layer; Score-CAM repeats them for each class.
 """

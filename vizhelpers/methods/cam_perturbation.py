@@ -1,7 +1,7 @@
-"""Score-CAM and Ablation-CAM: change the input or the layer for each channel, and watch the logit.
+"""Score-CAM and Ablation-CAM: mask the input or a channel, and measure the change in the logit.
 
-That takes seconds for one map. Score-CAM is pytorch-grad-cam's. Ablation-CAM is a hook here, since
-pytorch-grad-cam replaces the layer in the model, and leaves it replaced where it is interrupted.
+One map takes seconds. Score-CAM is pytorch-grad-cam's. Ablation-CAM is implemented here, with a
+hook: pytorch-grad-cam replaces the layer in the model, and does not restore it when interrupted.
 """
 
 import contextlib
@@ -33,18 +33,18 @@ def perturbation_cams(
 ) -> dict[str, list[Tensor]]:
     """Return maps by Score-CAM (Wang et al. 2020) or Ablation-CAM (Desai and Ramaswamy 2020).
 
-    Outside a panel a progress bar is shown; in one, the panel's serves, and stops the work.
+    Progress is shown in the panel, whose Stop button works, or else as a progress bar.
 
     Args:
         model: a classifier.
         x: images (N, C, H, W).
-        maps: for each layer, by its dotted path, what it puts out for them, (N, channels, h, w).
-        classes: class indices, one for each image.
-        output: what the model puts out for them.
+        maps: ``{layer: activations}``, each (N, channels, h, w).
+        classes: for each class to explain, its index for each image.
+        output: the model's output for ``x``.
         method: "scorecam" or "ablationcam".
 
     Returns:
-        For each layer a map (N, h, w) of each class, float32 on the CPU, nowhere negative.
+        ``{layer: maps}``, one (N, h, w) for each class, float32 on the CPU, not negative.
 
     Raises:
         ValueError: a class that the model does not have.
@@ -54,7 +54,7 @@ def perturbation_cams(
     cams = _score_cams if method == "scorecam" else _ablation_cams
     found: dict[str, list[Tensor]] = {}
     for layer, of_layer in maps.items():
-        # For each image its own classes, all of them at once.
+        # All classes of one image at once.
         of_images = [
             cams(model, x[n : n + 1], layer, of_layer[n : n + 1], [c[n] for c in classes], row)
             for n, row in enumerate(scores)
@@ -86,7 +86,7 @@ def _ablation_cams(
     without_each = torch.cat(kept)  # (channels, classes)
     found = []
     for index in indices:
-        # Of a logit of zero there are no shares.
+        # A logit of 0 has no shares: division by infinity makes the weights 0.
         whole = scores[index] if scores[index] else scores.new_tensor(torch.inf)
         weights = (scores[index] - without_each[:, index]) / whole
         found.append(torch.tensordot(weights, maps, dims=1).relu().cpu())
@@ -94,7 +94,7 @@ def _ablation_cams(
 
 
 def _with_bar(batches: range) -> Iterator[int]:
-    """Yield the batches; tell whoever watches, or show a progress bar where nobody does."""
+    """Yield the batches, and report progress to the panel or show a progress bar."""
     ticks = steps(batches, "pass")
     if watched():
         return ticks

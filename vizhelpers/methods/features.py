@@ -1,4 +1,4 @@
-"""Notebook 04: what a layer puts out for one photograph."""
+"""Notebook 04: feature maps, the output of a layer for a photograph."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vizhelpers.arguments import whole_numbers
 from vizhelpers.errors import unknown
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.layers import Layer, captured, layer_name
+from vizhelpers.layers import Layer, captured, layer_name, refuse_meta
 from vizhelpers.maps import as_maps
 from vizhelpers.models import warning_word
 from vizhelpers.stack import ImageStack
@@ -23,24 +23,24 @@ def feature_maps(
     *,
     channels: Sequence[int] | None = None,
 ) -> ImageStack:
-    """Return the feature maps of one layer, for one photograph or for several.
+    """Return the feature maps of one layer, shape (h, w), for one photograph or several.
 
     Args:
         model: any module that takes one tensor.
         sample: a ``Sample`` or a tensor (N, C, H, W); or ``{title: sample}``, each of one image,
             which adds an axis ``photograph``, so that one channel can be compared on one scale.
-        layer: its dotted path, or the module itself. A vision transformer's tokens are laid on the
-            image (``maps.as_maps``).
-        channels: which channels; all of them where None.
+        layer: its dotted path, or the module itself. A vision transformer's tokens are arranged as
+            maps (``maps.as_maps``).
+        channels: channel indices; None is all of them.
 
     Returns:
-        Maps in the layer's own unit and size, axis ``channel``, one scale for all: sequential
-        where nothing is negative, else diverging. A tensor of several images adds an axis
+        Maps in the layer's own unit and size, axis ``channel``, one colour scale for all:
+        sequential if no value is negative, else diverging. A tensor of several images adds an axis
         ``image``. For one ``Sample``, ``base`` is its photograph.
 
     Raises:
-        ValueError: unknown layer or channel; a layer without spatial maps; and what ``capture``
-            refuses.
+        ValueError: unknown layer or channel; a layer without spatial maps; or an input that
+            ``capture`` refuses.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
@@ -51,8 +51,8 @@ def feature_maps(
     layer = layer_name(model, layer)
     if isinstance(sample, Mapping):
         if not sample:
-            raise ValueError("feature_maps got no photograph: the mapping is empty.")
-        single = [_single(model, one, title) for title, one in sample.items()]
+            raise ValueError("The mapping holds no photograph: give at least one {title: sample}.")
+        single = [_single(model, entry, title) for title, entry in sample.items()]
         maps = [_maps(model, x, layer)[0] for x in single]
         axes: dict[str, Sequence[object]] = {"photograph": list(sample)}
     else:
@@ -80,13 +80,14 @@ def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarra
     """Return (N, C, h, w)."""
     x = input_tensor(model, sample)
     output = captured(model, x, [layer])[0][layer]
+    refuse_meta(output)
     return as_maps(model, layer, output, x).float().cpu().numpy()
 
 
 def _single(model: nn.Module, sample: HasTensor | Tensor, title: object) -> Tensor:
     x = input_tensor(model, sample)
     if len(x) > 1:
-        raise ValueError(f"{title!r} holds {len(x)} images; in a mapping each has one.")
+        raise ValueError(f"{title!r} holds {len(x)} images; in a mapping each title has one.")
     return x
 
 
@@ -96,7 +97,7 @@ def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int
     chosen = whole_numbers("channels", channels)
     for channel in chosen:
         if not 0 <= channel < count:
-            raise unknown("channel", channel, range(count), f"{layer!r} has {count}.")
+            raise unknown("channel", channel, range(count), f"{layer!r} has {count} channels.")
     if not chosen:
         raise ValueError(f"channels is empty; {layer!r} has channels 0 to {count - 1}.")
     return chosen

@@ -1,9 +1,9 @@
-"""Pictures as natural images are made: by frequency, with decorrelated colours, looked at loosely.
+"""Parametrise pictures by Fourier coefficients of decorrelated colours, and transform them.
 
-Gradient ascent on pixels ends in high-frequency noise. Three remedies of Olah et al. 2017
-("Feature Visualization", Distill): climb on Fourier coefficients that are scaled as the
-frequencies of photographs are; on colour axes that are independent in photographs; and show the
-network a picture that is shifted, scaled and turned a little anew at each step.
+Gradient ascent on pixels ends in high-frequency noise. Olah et al. 2017 ("Feature Visualization",
+Distill) give three remedies: optimise Fourier coefficients, scaled like the frequency spectrum of
+photographs; use colour axes that are uncorrelated in photographs; and shift, scale and rotate the
+picture randomly at each step.
 """
 
 import math
@@ -13,30 +13,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Square root of the covariance of ImageNet's pixels, R, G, B by row, divided by its largest column
-# norm: the colour axes of Olah et al. 2017, as they stand in Lucid. The first column is brightness,
-# the second red against blue, the third green against both.
+# norm: the colour axes of Olah et al. 2017, as in Lucid. The first column is brightness, the second
+# red against blue, the third green against both.
 _COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 _TURN = 10.0  # degrees
 _SCALE = 0.1
-_SHIFT = 8.0  # pixels of a picture of 128; of others in proportion
+_SHIFT = 8.0  # pixels at a side of 128; proportional for other sides
 
 
 def random_spectrum(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Return weak random coefficients, the same for each picture, (count, 3, size, W, 2).
+    """Return small random coefficients, the same for each picture, (count, 3, size, W, 2).
 
-    W is size // 2 + 1, since the picture is real; the last axis is real and imaginary part.
+    W is size // 2 + 1, since pictures are real; the last axis holds real and imaginary parts.
     """
     shape = (1, 3, size, size // 2 + 1, 2)
-    one = torch.randn(shape, generator=generator, device="cpu") * 0.01
-    return one.expand(count, -1, -1, -1, -1).clone()
+    spectrum = torch.randn(shape, generator=generator, device="cpu") * 0.01
+    return spectrum.expand(count, -1, -1, -1, -1).clone()
 
 
 def to_rgb(spectrum: Tensor) -> Tensor:
-    """Return the pictures that coefficients make, (N, 3, size, size), values between 0 and 1.
+    """Return the pictures of Fourier coefficients, (N, 3, size, size), values between 0 and 1.
 
     Args:
-        spectrum: (N, 3, size, size // 2 + 1, 2), before it is scaled by 1 / frequency.
+        spectrum: (N, 3, size, size // 2 + 1, 2), not yet scaled by 1 / frequency.
     """
     size = spectrum.shape[2]
     device = spectrum.device
@@ -50,9 +50,9 @@ def to_rgb(spectrum: Tensor) -> Tensor:
 
 
 def random_view(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift, scale and turn all pictures (N, C, H, W) alike, by a little; edges are reflected.
+    """Shift, scale and rotate pictures (N, C, H, W) by small random amounts; edges are reflected.
 
-    All alike, so that what a picture becomes does not depend on those beside it.
+    All pictures get the same amounts, so that a result does not depend on the rest of its batch.
     """
     turn, scale, *shift = (torch.rand(4, generator=generator, device="cpu") * 2 - 1).tolist()
     angle, factor = math.radians(_TURN) * turn, 1 + _SCALE * scale

@@ -1,5 +1,7 @@
 """Notebook 03: a convolution's weights as pictures."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
@@ -19,25 +21,25 @@ def kernels(
     colour: bool = False,
     random_seed: int | None = None,
 ) -> ImageStack:
-    """Return the weights of a convolution as an ``ImageStack``.
+    """Return the weights of a convolution as slices (k, k), with axes ``out`` and ``in``.
 
     Args:
         model: any module.
         layer: an ``nn.Conv2d``, by its dotted path or as the module itself.
-        colour: show each filter of a layer with three input channels as one RGB picture: grey is
-            zero, and one scale holds for all filters.
-        random_seed: show the same layer as its constructor initialises it, from this seed, in
-            place of its weights: what a picture of no training looks like.
+        colour: show each filter of a layer with three input channels as one RGB picture, in which
+            grey is zero; all filters have the same scale.
+        random_seed: show random weights, drawn by the layer's initialiser from this seed, instead
+            of the layer's own.
 
     Returns:
         For k x k kernels, out * in slices (k, k) with axes ``out`` and ``in`` on one diverging
-        scale (in a grouped convolution ``in`` counts within the group). A 1x1 convolution has
-        one weight for each pair, so it is one frame: its (out, in) matrix. With ``colour``, out
-        frames (k, k, 3).
+        colour scale (in a grouped convolution ``in`` counts within the group). A 1x1 convolution
+        has one weight for each pair, so it is one frame: its (out, in) matrix. With ``colour``,
+        out frames (k, k, 3).
 
     Raises:
-        ValueError: no such layer; a layer that is no convolution; ``colour`` where the layer has
-            not three input channels.
+        ValueError: no such layer; a layer that is not an ``nn.Conv2d``; ``colour`` for a layer
+            without three input channels.
 
     Example:
         >>> kernels(nn.Sequential(nn.Conv2d(3, 8, 5)), "0").frames.shape
@@ -71,20 +73,25 @@ def kernels(
 
 
 def convolution(model: nn.Module, layer: str) -> nn.Conv2d:
-    """Return a layer that must be an ``nn.Conv2d``.
+    """Return the layer of this name, an ``nn.Conv2d``.
 
     Raises:
-        ValueError: it is something else; the text names the nearest convolutions.
+        ValueError: the layer is of another class; the text names some convolutions.
     """
     module = get_layer(model, layer)
     if isinstance(module, nn.Conv2d):
         return module
+    if callable(getattr(module, "weight", None)):
+        raise ValueError(
+            f"Layer {layer!r} is quantised: its weights are packed. Use the model before "
+            "quantisation."
+        )
     names = layer_names(model, nn.Conv2d)
     inside = [name for name in names if name.startswith(f"{layer}.")]
     where = "inside it" if inside else "of this model"
     listed = ", ".join(map(repr, (inside or names)[:8]))
     raise ValueError(
-        f"Layer {layer!r} is a {type(module).__name__}, which has no kernels of an nn.Conv2d. "
+        f"Layer {layer!r} is a {type(module).__name__}; only an nn.Conv2d has kernels to show. "
         + (f"Convolutions {where}: {listed}." if listed else "This model has no nn.Conv2d at all.")
     )
 
@@ -93,26 +100,21 @@ def _weight(model: nn.Module, layer: str, random_seed: int | None) -> Tensor:
     module = convolution(model, layer)
     with evaluating(model):  # in train mode, reading a spectrally normalised weight changes it
         weight = module.weight
-    if not isinstance(weight, Tensor):
-        raise ValueError(
-            f"Layer {layer!r} is quantised: its weights are packed. Use the model as it was before "
-            "it was quantised."
-        )
     if random_seed is not None:
         weight = _as_initialised(module, random_seed)
     elif weight.is_meta:
-        raise ValueError(f"Layer {layer!r} is on the meta device: it has a shape, but no weights.")
+        raise ValueError(f"Layer {layer!r} is on the meta device: its weights have no values.")
     if weight.is_complex():
-        raise ValueError(f"Layer {layer!r} has complex weights, which have no order to colour by.")
-    # A copy: training goes on in place, and a picture stays what it was.
+        raise ValueError(f"Layer {layer!r} has complex weights; only real ones can be drawn.")
+    # A copy, since training changes weights in place.
     return weight.detach().to("cpu", torch.float32, copy=True)
 
 
 def _as_initialised(module: nn.Conv2d, seed: int) -> Tensor:
-    """Return the weights that a layer's constructor draws from a seed.
+    """Return the weights that a layer's initialiser draws from a seed, (out, in, k, k).
 
-    Drawn for a plain convolution of its shape: a normalised, pruned or parametrised one computes
-    its weight, and to initialise that would change nothing.
+    They are drawn for a plain convolution of the same shape, since a pruned or parametrised layer
+    computes its weight from other tensors, and initialising the weight would have no effect.
     """
     with drawn_on_cpu(seed):
         fresh = nn.Conv2d(
@@ -123,7 +125,11 @@ def _as_initialised(module: nn.Conv2d, seed: int) -> Tensor:
             bias=module.bias is not None,
             device="meta",
         ).to_empty(device="cpu")
-        type(module).reset_parameters(fresh)  # a subclass may have its own
+        nn.Conv2d.reset_parameters(fresh)
+    if type(module).reset_parameters is not nn.Conv2d.reset_parameters:
+        # A subclass has its own; where that needs more than a plain layer has, the above stays.
+        with drawn_on_cpu(seed), suppress(AttributeError):
+            type(module).reset_parameters(fresh)
     return fresh.weight
 
 
@@ -131,7 +137,7 @@ def _in_colour(weight: Tensor, layer: str, trained: str) -> ImageStack:
     if weight.shape[1] != 3:
         raise ValueError(
             f"colour=True shows three input channels as red, green and blue; {layer!r} has "
-            f"{weight.shape[1]}. Leave it out to see the slices."
+            f"{weight.shape[1]}. Omit colour= to see the slices."
         )
     known = weight.isfinite()
     finite = weight.where(known, torch.zeros_like(weight))

@@ -1,4 +1,4 @@
-"""Notebooks 01 and 02: a model's tree, and torchinfo's summary of it, without spending memory."""
+"""Notebooks 01 and 02: a model's module tree and torchinfo's summary, on the meta device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModuleRow:
-    """One module: dotted name, depth in the tree, class, output shape, parameters, share of all.
+    """One module: dotted path, depth in the tree, class, output shape, parameters and their share.
 
     ``shape`` is None for a module that did not run; ``share`` lies between 0 and 1.
     """
@@ -96,17 +96,17 @@ def module_tree(
 
     Args:
         model: any module that takes one tensor; it may live on the meta device.
-        depth: levels below the model, at least 1.
-        input_size: (N, C, H, W) of the input that shapes are given for; None finds one that the
-            model takes (``sizes.input_size``), 1 x 3 x 224 x 224 where it can. No number is
-            computed where the model runs on torch's meta device.
+        depth: number of levels below the model, at least 1.
+        input_size: (N, C, H, W) of the input that shapes are given for; None finds one
+            (``sizes.input_size``), (1, 3, 224, 224) if the model takes that. If possible, the model
+            runs on torch's meta device, without arithmetic.
 
     Returns:
         A ``ModuleTree``: print it, or ``.plot()`` it. A module's parameters include those of the
         modules inside it.
 
     Raises:
-        ValueError: ``depth`` below 1, or an input that the model cannot take.
+        ValueError: ``depth`` below 1, or an input that the model cannot run on.
 
     Example:
         >>> module_tree(nn.Sequential(nn.Conv2d(3, 8, 3)), 1, input_size=(1, 3, 8, 8))
@@ -140,20 +140,20 @@ class ModelSummary:
 
     Attributes:
         input_size: (N, C, H, W).
-        parameters: how many numbers are learned.
+        parameters: number of parameters.
         mult_adds: multiply-adds of one forward pass in convolutions and matrix products, as
             ``torch.utils.flop_counter`` counts them.
-        torchinfo_mult_adds: torchinfo's number for them, which stands in its table. It counts a
-            linear layer once for each image, not at each place or token, no product outside of a
-            layer, and biases as well. Where the two differ by more than 1 %, the printout says why.
-        input_bytes: of one batch.
-        pass_bytes: torchinfo's "Forward/backward pass size": 2 x 4 bytes for each number that
-            a layer *with parameters* puts out.
+        torchinfo_mult_adds: torchinfo's count, as in its table. It counts a linear layer once for
+            each image, not at each position or token, omits products outside of layers, and
+            includes biases. If the two differ by more than 1 %, the printout says why.
+        input_bytes: size of one batch.
+        pass_bytes: torchinfo's "Forward/backward pass size": 2 x 4 bytes for each output element
+            of a layer *with parameters*.
         parameter_bytes: 4 for each parameter.
         text: the table.
-        layers: for each call of a module (depth, "name: class", output shape, mult-adds of it and
-            all that is in it), in torchinfo's order. What a module does beside its parts, such as
-            ``x @ w`` in its ``forward``, is in its own number only.
+        layers: for each call of a module (depth, "name: class", output shape, mult-adds including
+            its submodules), in torchinfo's order. Products in a module's own ``forward``, such as
+            ``x @ w``, are counted in that module and those that contain it.
     """
 
     input_size: tuple[int, ...]
@@ -172,13 +172,13 @@ class ModelSummary:
         return self.input_bytes + self.pass_bytes + self.parameter_bytes
 
     def __repr__(self) -> str:
-        """Return torchinfo's table, and below it how its mult-adds differ from the work."""
+        """Return torchinfo's table, and below it why its mult-adds differ from ``mult_adds``."""
         return self.text
 
     def bars(self, depth: int = 1) -> "Bars":
         """Return the modules down to some depth, each with its share of the mult-adds.
 
-        What the model multiplies outside of these modules has a row of its own, the last.
+        Mult-adds outside of these modules are in the last row.
         """
         from vizhelpers.view.charts import Bars
 
@@ -211,14 +211,14 @@ def summary(
     col_names: Sequence[str] = ("output_size", "num_params"),
     col_width: int = 25,
 ) -> ModelSummary:
-    """Return a model's parameters, mult-adds and megabytes, with torchinfo's table of its layers.
+    """Return a model's parameters, mult-adds and bytes, with torchinfo's table of its layers.
 
-    The table shows torchinfo's own mult-adds, which are too few where linear layers see many places
-    or tokens, as in transformers. ``mult_adds`` is the work, and lines below the table explain a
-    difference of more than 1 %.
+    The table shows torchinfo's own mult-adds, which are too few if linear layers run at many
+    positions or tokens, as in transformers. ``mult_adds`` is the full count, and lines below the
+    table explain a difference of more than 1 %.
 
-    torchinfo 1.8.0 writes ``(Units.GIGABYTES)`` for ``(G)`` on Python 3.11 and later. Its totals
-    are the same on the meta device, which needs no memory for the numbers themselves.
+    If possible the model runs on the meta device, which needs no memory and gives the same totals.
+    ``(Units.GIGABYTES)``, which torchinfo 1.8.0 prints on Python 3.11 and later, becomes ``(G)``.
 
     Args:
         model: any module that takes one tensor.
@@ -231,7 +231,7 @@ def summary(
         A ``ModelSummary``; it prints as torchinfo's table.
 
     Raises:
-        ValueError: an input that the model cannot take, or an unknown column.
+        ValueError: an input that the model cannot run on, or an unknown column.
 
     Example:
         >>> summary(nn.Sequential(nn.Conv2d(3, 8, 3)), (1, 3, 8, 8)).parameters
@@ -249,7 +249,7 @@ def summary(
 
     def look(stand_in: nn.Module, x: torch.Tensor) -> tuple[Any, Any]:
         try:
-            # torchinfo draws a random input all the same: the caller's random state is kept.
+            # torchinfo draws a random input even so; the caller's random state is kept.
             with drawn_on_cpu(), evaluating(stand_in), counting(stand_in) as work:
                 found = torchinfo.summary(
                     stand_in,
@@ -263,7 +263,7 @@ def summary(
                 )
             return found, work
         except RuntimeError:
-            output_shapes(stand_in, x)  # says in words what torchinfo only points to
+            output_shapes(stand_in, x)  # raises an error that names the layer; torchinfo's does not
             raise
 
     found, work = dry_run(model, [size], look)

@@ -1,4 +1,4 @@
-"""The work of a forward pass in multiply-adds, and how torchinfo's number for it differs."""
+"""Count the multiply-adds of a forward pass, and explain why torchinfo's count differs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vizhelpers.layers import watching_calls
 from vizhelpers.passes import process_wide
 
-_ROUNDING = 0.01  # of the larger number; less is not worth a word
+_ROUNDING = 0.01  # of the larger count; smaller differences are not explained
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -22,7 +22,7 @@ class Work:
 
     Attributes:
         total: of all operations.
-        calls: for each module those of its calls, in order. A call includes all that runs in it.
+        calls: for each module, the multiply-adds of its calls in order, including submodules.
     """
 
     total: int = 0
@@ -33,15 +33,15 @@ class Work:
 def counting(model: nn.Module) -> Iterator[Work]:
     """Count the multiply-adds of the forward pass that runs inside a ``with`` block.
 
-    ``torch.utils.flop_counter`` counts operations, on the meta device too: convolutions and matrix
-    products, whether a layer or a function does them. A multiplication and the addition behind it
-    are two of its operations and one mult-add. It counts no biases and no normalisation.
+    ``torch.utils.flop_counter`` counts convolutions and matrix products, in layers and functions,
+    also on the meta device; biases and normalisation are not counted. Two of its operations, a
+    multiplication and an addition, are one multiply-add.
 
     Args:
         model: any module; the block runs it once, without gradients.
 
     Yields:
-        A ``Work``; it is complete when the block ends.
+        A ``Work``, complete when the block ends.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -64,7 +64,7 @@ def counting(model: nn.Module) -> Iterator[Work]:
 
 @contextmanager
 def _unfused(model: nn.Module) -> Iterator[None]:
-    """Turn off fused kernels of attention and recurrence: their products are hidden inside."""
+    """Switch off fused attention and recurrent kernels, whose products cannot be counted."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn] if recurrent else []
     fast, enabled = torch.backends.mha.get_fastpath_enabled(), [one.enabled for one in backends]
@@ -81,7 +81,7 @@ def _unfused(model: nn.Module) -> Iterator[None]:
 
 
 def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
-    """Return the multiply-adds of each row of torchinfo, with all that is inside its module.
+    """Return the multiply-adds of each row of torchinfo's table, including submodules.
 
     Args:
         rows: torchinfo's ``LayerInfo``, one for each call of a module.
@@ -89,7 +89,7 @@ def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
     """
     calls = {module: iter(amounts) for module, amounts in work.calls.items()}
     found = [next(calls.get(row.module, iter(())), None) for row in rows]
-    # A container that is not called itself, such as a ModuleList, does what its parts do.
+    # A container that is not called itself, such as a ModuleList: the sum of its parts.
     for i in reversed(range(len(rows))):
         if found[i] is None:
             depth = rows[i].depth
@@ -100,7 +100,7 @@ def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
 
 
 def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) -> str:
-    """Return why torchinfo's mult-adds are not the work; "" where they differ by 1 % at most.
+    """Return why torchinfo's mult-adds differ from the work; "" if by 1 % at most.
 
     Args:
         rows: torchinfo's ``LayerInfo``, one for each call of a module.
@@ -127,7 +127,7 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
         (transposed, "counts a transposed convolution at each place of its output", "many"),
         (beside, "counts biases and normalisation", "many"),
     ]
-    # At least one of the four is a quarter of the difference.
+    # At least one of the four reasons accounts for a quarter of the difference.
     worth_a_line = _ROUNDING / 4 * max(work, torchinfos)
     lines = [
         f"- it {words}: {in_units(amount)} too {way}"
