@@ -801,3 +801,335 @@ def test_a_model_that_takes_one_size_only_is_climbed_at_that_size() -> None:
     slider = panel.requests["side"]
     assert slider.disabled and slider.min == slider.max == slider.value == 32
     panel.close()
+
+
+# ------------------------------------------------------------ found by trying other inputs
+
+
+class Views(nn.Module):
+    """Flattens with ``view(-1, n)``: places of a larger image become rows of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 16 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).view(-1, 4 * 16 * 16))
+
+
+def test_an_input_that_becomes_several_rows_is_no_input_of_that_size() -> None:
+    model, large = Views(), torch.rand(1, 3, 64, 64)
+    assert input_size(model) == (1, 3, 32, 32)
+    for call in (
+        lambda: viz.predict(model, large),
+        lambda: viz.cam(model, large, "conv", target=1),
+        lambda: viz.cam(model, large, "conv", target=1, method="scorecam"),
+        lambda: viz.saliency(model, large, target=1, method="smoothgrad", passes=1),
+        lambda: viz.saliency(model, large),
+    ):
+        with pytest.raises(ValueError, match=r"4 rows of scores for 1 image.*x\.flatten\(1\)"):
+            call()
+
+
+@pytest.mark.parametrize("kind", [AssertionError, ValueError, RuntimeError, KeyError])
+def test_a_model_that_checks_its_size_itself_is_climbed_and_shown(kind: type[Exception]) -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-1] != 32:
+                raise kind()
+            return super().forward(x)
+
+    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
+    assert stack.frames.shape[1:3] == (32, 32)
+    for explore in (viz.explore_filters, viz.explore_summary, viz.explore_structure):
+        explore(Fixed()).close()
+
+
+def test_a_network_whose_output_is_maps_offers_layers_and_not_itself() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    panel = viz.explore_feature_maps(model, "cat", transform=SMALL)
+    assert list(panel.requests["layer"].options) == ["0", "1"]
+    panel.close()
+
+
+def test_a_relu_that_no_gradient_passes_leaves_guided_out(x: Tensor) -> None:
+    class Unused(Net):
+        def __init__(self) -> None:
+            super().__init__(lambda net, x: F.gelu(x))
+            self.unused = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(F.gelu(self.second(F.gelu(self.first(x)))).mean((2, 3)))
+
+    panel = viz.explore_saliency(Unused(), "cat", transform=SMALL)
+    assert list(panel.scene.axes["method"]) == ["vanilla", "input_x_gradient"]
+    panel.close()
+
+
+def test_what_a_forward_keeps_in_lists_and_dictionaries_stays_the_readers(x: Tensor) -> None:
+    class Keeps(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.maps: dict[str, Tensor] = {}
+            self.history: list[Tensor] = []
+            self.cache: dict[tuple[int, ...], Tensor] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x)
+            self.maps["first"] = h
+            self.history.append(h.mean())
+            if (size := tuple(h.shape[2:])) not in self.cache:
+                self.cache[size] = torch.ones(size)
+            return self.fc(self.second(h * self.cache[size]).mean((2, 3)))
+
+    model = Keeps()
+    model(x).sum().backward()
+    viz.module_tree(model, input_size=(1, 3, 20, 20))
+    viz.summary(model, SIZE)
+    assert [t.device.type for t in model.history] == ["cpu"]
+    assert model.maps["first"].device.type == "cpu" and list(model.cache) == [(10, 10)]
+    model(torch.rand(1, 3, 20, 20))
+
+
+def test_a_size_that_does_not_fit_calls_no_hook_of_the_reader() -> None:
+    model, seen = Cifar(), []
+    model.conv.register_forward_hook(lambda *args: seen.append("called"))
+    with pytest.raises(ValueError, match="cannot run on an input of shape"):
+        viz.module_tree(model, input_size=(1, 3, 64, 64))
+    viz.explore_summary(model).close()
+    assert seen == []
+
+
+def test_a_forward_that_reads_what_its_own_hook_stored_has_the_shapes_of_this_input() -> None:
+    class Stores(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stored: dict[str, Tensor] = {}
+            self.first.register_forward_hook(self.store)
+
+        def store(self, module: nn.Module, args: Any, output: Tensor) -> None:
+            self.stored["first"] = output
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.first(x)
+            return self.fc(self.second(self.stored["first"]).mean((2, 3)))
+
+    model = Stores()
+    with torch.no_grad():
+        model(torch.rand(4, 3, 12, 12))
+    tree = viz.module_tree(model, input_size=(1, 3, 20, 20))
+    assert {row.name: row.shape for row in tree.rows}["fc"] == (1, 5)
+    assert len(model.stored["first"]) == 4
+
+
+def test_threads_leave_the_settings_of_the_process_as_they_were() -> None:
+    def settings() -> tuple[Any, ...]:
+        kernels = torch.backends.cuda
+        return (
+            torch.backends.mha.get_fastpath_enabled(),
+            kernels.flash_sdp_enabled(),
+            kernels.mem_efficient_sdp_enabled(),
+            torch.get_rng_state().tolist(),
+        )
+
+    nets = [Net() for _ in range(24)]  # their constructor draws
+    before = settings()
+    expected = viz.kernels(nets[0], "first", random_seed=1).frames
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        viz.summary(nets[i], SIZE)
+        found = viz.kernels(nets[i], "first", random_seed=1).frames
+        wrong.extend([i] * (not np.array_equal(found, expected)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(24)))
+    assert settings() == before and wrong == []
+
+
+def test_a_summary_keeps_the_proportions_of_its_input() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    panel = viz.explore_summary(model, input_size=(1, 1, 64, 128))
+    assert "image 128 x 256, against one of 64 x 128" in panel.scene.charts[0][0].title
+    panel.close()
+    for size, kind in ((224, TypeError), ((1, 1, -5, 9), ValueError), ((1, 1, 9.0, 9), TypeError)):
+        with pytest.raises(kind, match="input_size"):
+            viz.explore_summary(model, input_size=size)  # type: ignore[arg-type]
+
+
+def test_one_output_of_two_classes_is_the_second(x: Tensor) -> None:
+    model = Says([-6.0], lambda x: torch.sigmoid(x).squeeze())
+    (found,) = viz.predict(model, x, labels=["cat", "dog"])
+    assert (found.label, found.index) == ("dog", 0)
+    assert found.probability == pytest.approx(0.0025, abs=1e-3)
+    assert viz.cam(model, x, "conv", labels=["cat", "dog"]).axes["class"] == ["dog"]
+    assert viz.saliency(model, x).name == "Saliency of the probability"
+    five = Says([1.0, 2.0, 3.0, 2.0, 1.0], torch.squeeze)
+    assert viz.predict(five, x)[0].index == 2
+
+
+@pytest.mark.parametrize("of", ["clamp", "clone", "hardsigmoid", "double"])
+def test_a_sigmoid_is_known_behind_what_keeps_its_values(of: str, x: Tensor) -> None:
+    last = {
+        "clamp": lambda x: torch.sigmoid(x).clamp(0, 1),
+        "clone": lambda x: torch.sigmoid(x).clone(),
+        "hardsigmoid": F.hardsigmoid,
+        "double": lambda x: torch.sigmoid(x).double(),
+    }[of]
+    (found,) = viz.predict(Says([0.0], last), x)
+    assert found.probability == pytest.approx(0.5) and "sigmoid" in found.assumed
+
+
+def test_labels_may_be_a_mapping_and_may_be_fewer(x: Tensor) -> None:
+    names = dict(enumerate("abcde"))
+    assert viz.predict(Net(), x, 1, labels=names)[0].label in names.values()  # type: ignore
+    panel = viz.explore_cam(Net(), "cat", transform=SMALL, labels=names)  # type: ignore
+    assert set(panel.scene.axes["class"]) == set("abcde")
+    panel.requests["other"].value = "99"
+    assert panel.wait(20) and "classes go from 0 to 4" in panel.message
+    panel.close()
+    few = viz.cam(Net(), x, "second", target=4, labels=["a", "b"])
+    assert few.axes["class"] == ["4"]
+    with pytest.raises(ValueError, match="indices 0, 1, 2"):
+        viz.predict(Net(), x, labels={1: "a"})  # type: ignore[arg-type]
+
+
+def test_a_cam_panel_takes_any_layer_with_maps_also_as_a_module() -> None:
+    model = viz.load_model()
+    for layer in ("features.0", model.features[0]):
+        panel = viz.explore_cam(model, layer=layer)
+        assert panel.scene.axes["layer"][panel.view.i0] == "features.0"
+        panel.close()
+    for explore in (viz.explore_feature_maps, viz.explore_filters):
+        net = Net()
+        kwargs = {"transform": SMALL} if explore is viz.explore_feature_maps else {"steps": 1}
+        panel = explore(net, layer=net.second, **kwargs)
+        assert panel.requests["layer"].value == "second"
+        panel.close()
+
+
+def test_an_open_panel_follows_training_hooks_and_conversions(x: Tensor) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(400, 3))
+    model.eval()
+    panel = viz.explore_feature_maps(model, "cat", transform=SMALL)
+
+    def agrees() -> bool:
+        panel.requests["photograph"].value = "coffee"
+        panel.requests["photograph"].value = "cat"
+        assert panel.wait(20) and panel.message == ""
+        sample = viz.prepare(model, "cat", transform=SMALL)
+        shown = panel.scene.stacks[0].frames
+        return bool(np.array_equal(shown, viz.feature_maps(model, sample, "0").frames))
+
+    assert agrees()
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert agrees()
+    model.double()
+    assert agrees()
+    model[0].register_forward_hook(lambda module, args, output: output * 0 + 1)
+    assert agrees() and (panel.scene.stacks[0].frames == 1).all()
+    panel.close()
+
+
+def test_the_original_cam_reads_a_normalised_head_without_moving_it(x: Tensor) -> None:
+    model = Net()
+    parametrizations.spectral_norm(model.fc)
+    model.train()
+    before = snapshot(model, x)
+    assert viz.cam(model, x, "last", method="cam").frames.any()
+    assert difference(before, snapshot(model, x)) == []
+
+
+def test_ablation_cam_needs_no_copy(x: Tensor) -> None:
+    """A layer of two names, one followed by an in-place addition, tokens, signed activations."""
+
+    class Aliased(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.again = nn.Sequential(self.first, nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.second(self.again(x))
+            h += 1
+            return self.fc(h.mean((2, 3)))
+
+    model, index = Aliased().eval(), 2
+    for layer in ("first", "second"):
+        found = viz.cam(model, x, layer, target=index, method="ablationcam").frames[0]
+        maps, whole = viz.capture(model, x, layer)[layer][0], model(x)[0, index].item()
+        weights = []
+        for channel in range(len(maps)):
+            handle = model.get_submodule(layer).register_forward_hook(
+                lambda m, a, o, c=channel: o.index_fill(1, torch.tensor([c]), 0.0)
+            )
+            weights.append((whole - model(x)[0, index].item()) / whole)
+            handle.remove()
+        expected = torch.einsum("c,chw->hw", torch.tensor(weights), maps).relu()
+        np.testing.assert_allclose(found, expected.detach(), rtol=1e-3, atol=1e-5)
+    from networks import TINY
+
+    tokens = TINY["attention"]
+    found = viz.cam(tokens.built(), tokens.x(), "norm2", target=1, method="ablationcam")
+    assert found.frames.shape == (1, 4, 4)
+
+
+def test_smoothgrad_of_an_image_does_not_depend_on_the_batch(x: Tensor) -> None:
+    batch = torch.cat([x.flip(2), x])
+    both = viz.saliency(Net(), batch, target=1, method="smoothgrad", passes=2).frames
+    alone = viz.saliency(Net(), x, target=1, method="smoothgrad", passes=2).frames
+    np.testing.assert_allclose(both[1], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("between", "word", "fails"),
+    [
+        (lambda net, x: x.register_hook(print) and x, r"if x\.requires_grad", viz.predict),
+        (lambda net, x: x.retain_grad() or x, r"if x\.requires_grad", viz.predict),
+        (lambda net, x: x.numpy() is not None and x, r"x\.detach\(\)\.numpy", viz.saliency),
+    ],
+)
+def test_lines_of_a_forward_that_need_or_forbid_gradients_are_named(
+    between: Any, word: str, fails: Callable[..., Any], x: Tensor
+) -> None:
+    with pytest.raises(ValueError, match=word):
+        fails(Net(between), x)
+
+
+def test_a_model_without_numbers_or_made_for_inference_is_told_so(x: Tensor) -> None:
+    with torch.device("meta"):
+        sketch = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for call in (
+        viz.predict,
+        lambda m, x: viz.cam(m, x, "0"),
+        lambda m, x: viz.feature_maps(m, x, "0"),
+    ):
+        with pytest.raises(ValueError, match="meta device"):
+            call(sketch, torch.empty(SIZE, device="meta"))
+    with torch.inference_mode():
+        model = Net()
+    viz.predict(model, x)
+    with pytest.raises(ValueError, match=r"built under torch\.inference_mode"):
+        viz.saliency(model, x)
+
+
+def test_nan_gradients_are_told_in_words(x: Tensor) -> None:
+    class Hidden(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.nan_to_num(super().forward(x / 0 * 0))
+
+    with pytest.raises(ValueError, match=r"gradient of the logit holds NaN"):
+        viz.saliency(Hidden(), x)
+
+
+def test_a_convolution_that_initialises_itself_in_its_own_way_still_has_random_kernels() -> None:
+    class Own(nn.Conv2d):
+        def reset_parameters(self) -> None:
+            nn.init.constant_(self.weight, self.fill)  # type: ignore[arg-type]
+
+        def __init__(self, *args: Any) -> None:
+            self.__dict__["fill"] = 3.0
+            super().__init__(*args)
+
+    model = nn.Sequential(Own(3, 4, 3))
+    assert viz.kernels(model, "0", random_seed=1).frames.std() > 0

@@ -29,12 +29,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers import dry, layers
+from vizhelpers import copies, dry
 from vizhelpers.explore.controls import linked_trait
 from vizhelpers.explore.panel import Panel
 from vizhelpers.flash import devices
 from vizhelpers.layers import run_to
-from vizhelpers.methods import cam_perturbation
 from vizhelpers.view import wire
 from vizhelpers.view.view import StackView
 
@@ -59,7 +58,7 @@ COUNTED = {
 Counts = Counter[str]
 Costs = Mapping[str, int | range]
 
-COPYING = (layers, dry, cam_perturbation, devices)  # each has its own name for ``layers.twin``
+COPYING = (copies, dry, devices)  # each has its own name for ``copies.twin``
 NETWORK = TINY["plain"]
 LAYERS, CLASSES, SIDE = 9, 12, 10
 LAST = "4"  # the last convolution, (6, 8, 8), the fifth of nine layers; the first is (4, 10, 10)
@@ -362,8 +361,8 @@ ROWS = [
         passes(1, hook=1),
     ),
     # One pass for the maps and the logits. Six channels are one batch of Score-CAM's 16 and of
-    # Ablation-CAM's 32, which also asks for the logit of nothing ablated. How many hooks they
-    # register is pytorch-grad-cam's affair, here as in the next rows.
+    # One pass for the maps and the logits. Six channels are one batch of Score-CAM's 16 and of
+    # Ablation-CAM's 32. How many hooks Score-CAM registers is pytorch-grad-cam's affair.
     Row(
         "cam: scorecam",
         lambda g: viz.cam(g.model, g.x, LAST, target=1, method="scorecam"),
@@ -386,7 +385,7 @@ ROWS = [
     Row(
         "cam: ablationcam",
         lambda g: viz.cam(g.model, g.x, LAST, target=1, method="ablationcam"),
-        passes(3, hook=range(1, 5), model_copied=1),
+        passes(2, hook=2),
     ),
     # ------------------------------------------------------------ saliency
     *(
@@ -883,7 +882,8 @@ PANELS = [
     PanelRow(
         "explore_saliency",
         lambda g: viz.explore_saliency(g.model, transform=small),
-        {**SALIENCY, "model copied": 1},
+        # On the meta device, one way back says whether a gradient passes a ReLU.
+        {**SALIENCY, "backward pass": 7, "meta pass": 1, "model copied": 2},
         ONE_PICTURE,
         {"photograph": ("panda", SALIENCY)},
     ),

@@ -336,7 +336,6 @@ def test_a_class_is_found_by_a_word_or_its_index(typed: str, index: int) -> None
         ("CARDIGAN", r"Cardigan \(8\), cardigan \(9\)\. Type the index"),
         ("cats", "Did you mean 'tiger cat' or 'Persian cat'"),
         ("retriev", "Did you mean 'golden retriever'"),
-        ("99", "classes go from 0 to 9"),
     ],
 )
 def test_a_class_that_is_not_found_is_told_with_what_there_is(typed: str, message: str) -> None:

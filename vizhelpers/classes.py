@@ -1,6 +1,6 @@
-"""Classes: what a model answers, and which class is asked for."""
+"""Classes: a model's predictions, and the class that a map explains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from vizhelpers.arguments import texts, whole
 from vizhelpers.errors import said, unknown
 from vizhelpers.inputs import HasTensor, input_tensor
-from vizhelpers.layers import captured
+from vizhelpers.layers import captured, refuse_meta
 from vizhelpers.models import card
 
 ClassName = int | str | None
@@ -21,13 +21,13 @@ ClassName = int | str | None
 
 @dataclass(frozen=True)
 class Prediction:
-    """One line of a model's answer.
+    """One class that a model predicts, with its probability.
 
     Attributes:
         index: of the class.
         label: its name, or the index as text.
         probability: between 0 and 1.
-        assumed: how the model's output was taken where that is not the softmax of logits, in words.
+        assumed: how the probability was obtained if not as the softmax of logits; else "".
     """
 
     index: int
@@ -36,7 +36,7 @@ class Prediction:
     assumed: str = ""
 
     def __repr__(self) -> str:
-        """Show the name first: that is what a reader looks for."""
+        """Return the name, the index and the probability, such as "tabby (281) 0.612"."""
         note = f" ({self.assumed})" if self.assumed else ""
         return f"{self.label} ({self.index}) {self.probability:.3f}{note}"
 
@@ -46,19 +46,19 @@ def predict(
 ) -> list[Prediction]:
     """Return the ``k`` most probable classes of one photograph, most probable first.
 
-    A row of outputs that sums to 1, and one that comes from a sigmoid, are probabilities already.
-    Of a single logit the sigmoid is taken, of several the softmax. ``Prediction.assumed`` says so
-    where it is not the softmax.
+    Outputs that come from a sigmoid or a softmax, or that sum to 1, are used as probabilities.
+    Otherwise a single logit gets the sigmoid, several get the softmax. ``Prediction.assumed``
+    names the case unless it is the softmax.
 
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (1, C, H, W).
-        k: how many; all of them if the model has fewer.
-        labels: class names, for a module of the user's own; without any, classes are numbers.
+        k: how many classes; all of them if the model has fewer.
+        labels: class names, for a module of the user's own; without names the index is shown.
 
     Raises:
-        ValueError: more than one photograph, ``k`` below 1, an output that holds NaN, or what
-            ``capture`` refuses.
+        ValueError: more than one photograph, ``k`` below 1, an output that contains NaN, or an
+            input that ``capture`` refuses.
 
     Example:
         >>> import vizhelpers as viz
@@ -72,6 +72,7 @@ def predict(
         raise ValueError(f"predict takes one photograph, got {len(x)}; loop over x[i:i + 1].")
     scores, ending = logits_and_ending(model, x)
     shares, assumed = probabilities(scores, ending)
+    labels = _names(model, labels, scores.shape[1])
     top = shares[0].topk(min(k, shares.shape[1]))
     return [
         Prediction(index, class_label(model, index, labels=labels), probability, assumed)
@@ -85,52 +86,65 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def logits_and_ending(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
-    """Return the model's output, (N, classes), and the function that it ends with, as a word.
-
-    The word is "sigmoid" or "softmax", or "" where it is neither.
-    """
-    with _Ending() as ending:
+    """Return the output, (N, classes), and its last function: "sigmoid", "softmax" or ""."""
+    with Ending() as ending:
         output = captured(model, x, [])[1]
     return class_scores(output, images=len(x)).detach(), ending.of(output)
 
 
-class _Ending(TorchFunctionMode):
-    """Watch whether a model's output comes straight from a sigmoid or a softmax.
+class Ending(TorchFunctionMode):
+    """Detect whether a model's output is the direct result of a sigmoid or a softmax.
 
-    Its values cannot tell: a logit of 0.3 and a probability of 0.3 look alike.
+    The values alone do not show it: 0.3 may be a logit or a probability.
     """
 
     _functions = {  # noqa: RUF012
         torch.sigmoid: "sigmoid", torch.sigmoid_: "sigmoid", Tensor.sigmoid: "sigmoid",
         Tensor.sigmoid_: "sigmoid", F.sigmoid: "sigmoid", torch.special.expit: "sigmoid",
-        torch.softmax: "softmax", Tensor.softmax: "softmax", F.softmax: "softmax",
+        F.hardsigmoid: "sigmoid", torch.softmax: "softmax", Tensor.softmax: "softmax",
+        F.softmax: "softmax",
+    }  # fmt: skip
+    # These return the values of their first argument.
+    _keeping = {  # noqa: RUF012
+        torch.clamp, Tensor.clamp, torch.clone, Tensor.clone, Tensor.float, Tensor.double,
+        Tensor.half, Tensor.to, Tensor.contiguous, Tensor.reshape, torch.reshape,
     }  # fmt: skip
 
     def __init__(self) -> None:
+        """Begin without a recorded result."""
         super().__init__()
         self._last: tuple[Tensor, str] | None = None
+        self._word: str | None = None  # the result of ``of``: later calls are not the model's
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function; record its result if it is a sigmoid or a softmax."""
         output = func(*args, **(kwargs or {}))
-        if func in self._functions:
+        if func in self._functions and self._word is None:
             self._last = output, self._functions[func]
+        elif func in self._keeping and self._last and args and _shares(args[0], self._last[0]):
+            self._last = output, self._last[1]
         return output
 
     def of(self, output: Any) -> str:
-        """Return the word for an output that is, or is a view of, the last such result."""
-        if self._last is None or not isinstance(output, Tensor):
-            return ""
-        result, word = self._last
-        same = output.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
-        return word if same else ""
+        """Return "sigmoid" or "softmax" if ``output`` is its result or a view of it, else ""."""
+        if self._word is None:
+            self._word = self._last[1] if self._last and _shares(output, self._last[0]) else ""
+        return self._word
+
+
+def _shares(one: Any, other: Any) -> bool:
+    """Return whether two objects are tensors that share memory."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def probabilities(scores: Tensor, ending: str = "") -> tuple[Tensor, str]:
-    """Return a model's output as probabilities, (N, classes), and what was assumed, in words.
+    """Return a model's output as probabilities, (N, classes), and ``Prediction.assumed``.
 
     Args:
-        scores: its output, (N, classes).
-        ending: the function it ends with, as ``logits_and_ending`` returns it.
+        scores: the model's output, (N, classes).
+        ending: the model's last function, as ``logits_and_ending`` returns it.
     """
     scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
     if ending == "sigmoid":
@@ -146,48 +160,62 @@ def probabilities(scores: Tensor, ending: str = "") -> tuple[Tensor, str]:
 
 
 def class_scores(output: Any, classes: Sequence[int] = (), *, images: int | None = None) -> Tensor:
-    """Return a model's output as rows of scores, (N, classes); refuse any other output.
+    """Return a model's output as rows of class scores, (N, classes); validate it.
 
     Args:
-        output: what the model put out; of one number for each image, (N,), a column is made.
-        classes: which it must have, by index.
-        images: N, where it is known.
+        output: the model's output; one number for each image, (N,), becomes (N, 1), and of one
+            image a row without its batch axis becomes (1, classes).
+        classes: class indices that must exist.
+        images: N, if it is known.
 
     Raises:
-        ValueError: another shape, a class that it does not have, or NaN.
+        ValueError: an output of another shape, a class that does not exist, or NaN.
     """
-    if isinstance(output, Tensor) and output.ndim == 1 and len(output) == images:
-        output = output[:, None]
+    if isinstance(output, Tensor) and images is not None:
+        if images == 1 and output.ndim < 2:  # forward ends in squeeze()
+            output = output.reshape(1, -1)
+        elif output.ndim == 1 and len(output) == images:
+            output = output[:, None]
     if not isinstance(output, Tensor) or output.ndim != 2:
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
-            f"Expected one row of class scores for each image, (N, classes), got {what}. "
-            "A model with another output can be looked at with viz.capture and viz.feature_maps."
+            f"Expected class scores of shape (N, classes) from the model, got {what}. Wrap it in a "
+            "module whose forward returns the logits alone; viz.capture and viz.feature_maps work "
+            "without that."
+        )
+    if images is not None and len(output) != images:
+        raise ValueError(
+            f"The model returned {len(output)} rows of scores for {images} image"
+            f"{'s' * (images > 1)}. If forward flattens with x.view(-1, n), an input of another "
+            "size becomes several rows: use an input of the size that the model was made for, or "
+            "write x.flatten(1), which reports the wrong size."
         )
     if max(classes, default=0) >= output.shape[1]:
+        last = output.shape[1] - 1
+        one = " Its only output stands for the second of two classes." if last == 0 else ""
         raise ValueError(
-            f"There is no class {max(classes)}. This model's classes go from 0 to "
-            f"{output.shape[1] - 1}."
+            f"There is no class {max(classes)}. This model's classes go from 0 to {last}.{one}"
         )
+    refuse_meta(output)
     for word, wrong in (("NaN", output.isnan()), ("infinite values", output.isposinf())):
         if wrong.any():
             raise ValueError(
                 f"The model's output holds {word}, in {int(wrong[0].sum())} of {output.shape[1]} "
-                "classes: its weights diverged in training, or numbers overflowed. "
+                "classes: its weights diverged in training, or values overflowed. "
                 "viz.feature_maps(model, sample, layer) shows in which layer that begins."
             )
     return output
 
 
 def each_class(scores: Tensor, target: int | Sequence[int | None] | None) -> list[int]:
-    """Return a class for each image: the one asked for, or where it is None the predicted one."""
+    """Return a class index for each image: ``target``, or the predicted class if that is None."""
     predicted = scores.argmax(dim=1).tolist()
     each = [target] * len(scores) if target is None or isinstance(target, int) else target
-    return [top if one is None else one for top, one in zip(predicted, each, strict=True)]
+    return [top if index is None else index for top, index in zip(predicted, each, strict=True)]
 
 
 def class_label(model: nn.Module, index: int, *, labels: Sequence[str] | None = None) -> str:
-    """Return the name of a class, or its number as text where the model has no names."""
+    """Return the name of a class, or its index as text if the model has no class names."""
     names = _labels(model, labels)
     return names[index] if index < len(names) else str(index)
 
@@ -197,7 +225,7 @@ def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | 
 
     Args:
         model: a classifier.
-        target: an index, or a class name (upper and lower case are alike).
+        target: an index, or a class name (case is ignored).
         labels: class names, for a module of the user's own.
 
     Raises:
@@ -215,35 +243,37 @@ def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | 
         index = whole("target", target)
     except TypeError:
         raise TypeError(f"A class is an index or a name, not {said(target)}.") from None
-    if index < 0 or (names and index >= len(names)):
-        last = f" to {len(names) - 1}" if names else ""
-        raise ValueError(f"There is no class {index}. This model's classes go from 0{last}.")
+    # The user's labels may name only some classes; a pass shows how many there are.
+    if index < 0 or (labels is None and names and index >= len(names)):
+        known = f"This model's classes go from 0 to {len(names) - 1}." if names else ""
+        raise ValueError(f"There is no class {index}. {known or 'Class indices begin at 0.'}")
     return index
 
 
 def _index_of_name(target: str, names: Sequence[str]) -> int:
     if not names:
         raise ValueError(
-            f"This model has no class names, so {target!r} says nothing to it. "
-            "Give the class index, or pass labels=."
+            f"This model has no class names, so {target!r} cannot be found. Give the class index, "
+            "or pass labels=, a list with the name of each class."
         )
     exact = [i for i, name in enumerate(names) if name == target]
     found = exact or [i for i, name in enumerate(names) if name.lower() == target.lower().strip()]
     if len(found) > 1:
-        raise ValueError(f"{len(found)} classes are called {target!r}: {found}. Give the index.")
+        raise ValueError(f"{len(found)} classes are called {target!r}: {found}. Give an index.")
     if not found:
-        raise unknown("class", target, names, "Class names stand in the model's labels.")
+        raise unknown("class", target, names, "A class index is possible too.")
     return found[0]
 
 
 @dataclass(frozen=True)
 class Target:
-    """The class that is asked for, of one image or of several.
+    """The class that a map explains, for each image.
 
     Attributes:
         indices: a class index for each image.
-        name: what it is called in an axis.
-        names: what it is called for each image.
+        name: the label on an axis; "predicted" or "one for each image" if the images' classes
+            differ.
+        names: a class name for each image.
     """
 
     indices: Sequence[int]
@@ -251,12 +281,12 @@ class Target:
     names: Sequence[str]
 
     def title(self, image: int) -> str:
-        """Return what stands above one image's picture."""
+        """Return the title of one image's map."""
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
 
 
 Wanted = int | list[int | None] | None
-"""A class that is asked for: one index for all images, one for each, or None for the predicted."""
+"""A requested class: one index for all images, a list of one for each, or None, the predicted."""
 
 
 def wanted_classes(
@@ -266,16 +296,16 @@ def wanted_classes(
     *,
     labels: Sequence[str] | None = None,
 ) -> list[Wanted]:
-    """Return the indices of classes that are asked for; None, the predicted one, stays None.
+    """Return the class index of each target; None, the predicted class, stays None.
 
     Args:
         model: a classifier.
-        targets: each an index, a name, None, or a list of those with one for each image.
-        images: how many.
+        targets: each an index, a name, None, or a list with one of these for each image.
+        images: the number of images.
         labels: class names, for a module of the user's own.
 
     Raises:
-        ValueError: as ``class_index``; or a list of another length.
+        ValueError: as ``class_index``; or a list whose length is not ``images``.
     """
 
     def index(target: Any) -> Any:
@@ -284,7 +314,7 @@ def wanted_classes(
     def wanted(target: Any) -> Wanted:
         if not isinstance(target, (list, tuple, range)) and getattr(target, "ndim", 0) != 1:
             return index(target)
-        each = [index(one) for one in target]
+        each = [index(entry) for entry in target]
         if len(each) != images:
             raise ValueError(
                 f"target={said(target)}: {len(each)} classes for {images} "
@@ -303,24 +333,26 @@ def targets_of(
     *,
     labels: Sequence[str] | None = None,
 ) -> list[Target]:
-    """Return for each class that is asked for what it is for each image, and what it is called.
+    """Return a ``Target`` for each requested class, with its index and name for each image.
 
     Args:
         model: a classifier.
-        wanted: as ``wanted_classes`` returns them.
-        output: what the model put out; only looked at where a predicted class is asked for.
-        images: how many.
+        wanted: from ``wanted_classes``.
+        output: the model's output; read only if a predicted class is requested.
+        images: the number of images.
         labels: class names, for a module of the user's own.
     """
 
-    def indices(one: Wanted) -> list[int]:
-        if isinstance(one, int):
-            return [one] * images
-        if one is not None and None not in one:
-            return [index for index in one if index is not None]
-        return each_class(class_scores(output, images=images), one)
+    def indices(target: Wanted) -> list[int]:
+        if isinstance(target, int):
+            return [target] * images
+        if target is not None and None not in target:
+            return [index for index in target if index is not None]
+        return each_class(class_scores(output, images=images), target)
 
-    return [_target(model, one, indices(one), labels) for one in wanted]
+    if isinstance(output, Tensor) and output.ndim:
+        labels = _names(model, labels, output.shape[1] if output.ndim == 2 else 1)
+    return [_target(model, target, indices(target), labels) for target in wanted]
 
 
 def _target(
@@ -331,8 +363,28 @@ def _target(
     return Target(indices, names[0] if len(set(names)) == 1 else several, names)
 
 
+def _names(model: nn.Module, labels: Sequence[str] | None, outputs: int) -> Sequence[str]:
+    """Return the name of each output; by convention one output is the second of two classes."""
+    names = _labels(model, labels)
+    return names[1:] if outputs == 1 and len(names) == 2 else names
+
+
+def listed_labels(labels: Sequence[str] | Mapping[int, str]) -> list[str]:
+    """Return class names as a list, from a sequence or from ``{index: name}``.
+
+    Raises:
+        TypeError: another type, or names that are not strings.
+        ValueError: a mapping without one of the indices from 0 on.
+    """
+    if isinstance(labels, Mapping):
+        if set(labels) != set(range(len(labels))):
+            raise ValueError(f"labels={said(labels)}: its keys must be the indices 0, 1, 2, …")
+        labels = [labels[index] for index in range(len(labels))]
+    return texts("labels", labels)
+
+
 def _labels(model: nn.Module, labels: Sequence[str] | None) -> Sequence[str]:
     if labels is not None:
-        return texts("labels", labels)
+        return listed_labels(labels)
     known = card(model)
     return known.labels if known else ()

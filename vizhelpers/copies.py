@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vizhelpers.inputs import bare
 
@@ -18,15 +19,15 @@ Give = Callable[[Tensor], Tensor]
 
 
 def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False) -> nn.Module:
-    """Return a copy of a model's modules that shares whatever cannot be copied.
+    """Return a copy of a model's modules that shares attributes which cannot be copied.
 
-    Unlike ``copy.deepcopy`` it works for every model: with results of earlier passes kept in it
-    (pruning, weight_norm), with locks, files and whatever else an attribute holds.
+    Unlike ``copy.deepcopy`` it works for every model, also for those that keep tensors with a
+    graph (pruning, weight_norm), locks or files in attributes.
 
     Args:
-        model: any module; it is only read.
-        tensor: gives the copy's tensor for each parameter, buffer and tensor in an attribute; by
-            default the same one, so that the copy follows the model's training.
+        model: any module; it is not changed.
+        tensor: returns the copy's tensor for each parameter, buffer and tensor in an attribute; by
+            default the tensor itself, so that the copy follows the model's training.
         hooks: copy all hooks; otherwise only those that are methods of the model. These are bound
             to the copy.
     """
@@ -49,7 +50,7 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
 
 
 def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
-    """Copy a value, containers entry by entry; what cannot be copied is shared."""
+    """Return a copy of a value, containers entry by entry, or the value if it cannot be copied."""
     if id(value) in memo:
         return memo[id(value)]
     if isinstance(value, Tensor):
@@ -82,11 +83,11 @@ def _copied_object(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
 
 
 def private_copy(model: nn.Module) -> nn.Module:
-    """Return what a panel's thread looks at: a copy with the same parameters, or the model itself.
+    """Return a copy of a model that shares its parameters, or the model itself.
 
-    On a copy, the panel's passes do not meet those of the reader's cells. A model that a copy may
-    not follow is looked at itself, pass by pass: one with hooks, which may compute, with a replaced
-    ``forward``, or with attributes that may refer to other parts of it.
+    A panel computes in a thread of its own, on the copy, so that it does not interfere with passes
+    in notebook cells. The model itself is used if a copy might compute something else: if it has
+    hooks, a replaced ``forward``, or attributes that may refer to other parts of the model.
     """
     inside = bare(model)
     return twin(model) if all(map(_is_plain, inside.modules())) else inside
@@ -100,11 +101,14 @@ def state_of(model: nn.Module) -> Hashable:
         (id(module), *(tuple(v) for k, v in vars(module).items() if _is_hook_table(k, v)))
         for module in inside.modules()
     ]
-    return tuple((id(t), t.data_ptr(), _version(t)) for t in tensors), tuple(modules)
+    return tuple(map(_state_of_tensor, tensors)), tuple(modules)
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _state_of_tensor(tensor: Tensor) -> Hashable:
+    if is_lazy(tensor):
+        return id(tensor)
+    version = -1 if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version
 
 
 _DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray, np.generic, Enum,
@@ -113,7 +117,7 @@ _OF_TORCH = ("_parameters", "_buffers", "_modules", "_vizhelpers_card")
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether all that a module computes with are its class, tensors, numbers and parts."""
+    """Return whether a module consists only of its class, tensors, plain data and submodules."""
     if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
         return False
     return all(
@@ -137,7 +141,7 @@ def _is_hook_table(key: str, value: Any) -> bool:
 
 
 def is_method_of(hook: Any, ids: set[int]) -> bool:
-    """Whether a hook is a method of one of these modules, or a ``partial`` of one."""
+    """Return whether a hook is a method of one of these modules, or a ``partial`` of one."""
     if isinstance(hook, partial):
         given = (*hook.args, *hook.keywords.values())
         return is_method_of(hook.func, ids) or any(id(value) in ids for value in given)
@@ -145,7 +149,7 @@ def is_method_of(hook: Any, ids: set[int]) -> bool:
 
 
 def closes_over(hook: Any, ids: set[int]) -> bool:
-    """Whether a hook is a function that holds one of these modules in its closure."""
+    """Return whether a hook is a function with one of these modules in its closure."""
     cells = getattr(hook, "__closure__", None) or ()
     return any(id(_content(cell)) in ids for cell in cells)
 

@@ -119,7 +119,7 @@ def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
 def readers_hooks_away(model: nn.Module) -> Iterator[None]:
     """Remove all hooks for a ``with`` block, except those that the model registered itself.
 
-    Attributes that a pass sets on the model are set back as well.
+    Attributes that a pass sets on the model are restored as well.
     """
     with process_wide(), evaluating(model) as inside:
         ids = {id(module) for module in inside.modules()}
@@ -138,7 +138,7 @@ def readers_hooks_away(model: nn.Module) -> Iterator[None]:
 
 
 def _own_hooks(table: dict[int, Any], ids: set[int]) -> OrderedDict[int, Any]:
-    """Return the hooks that belong to the model whose modules have these ids."""
+    """Return the hooks that are methods of these modules or have one of them in their closure."""
     return OrderedDict(
         (hook_id, hook)
         for hook_id, hook in table.items()
@@ -148,12 +148,12 @@ def _own_hooks(table: dict[int, Any], ids: set[int]) -> OrderedDict[int, Any]:
 
 @contextmanager
 def replacing(model: nn.Module, layer: str, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace the output of a layer by a function of it, in this thread's passes.
+    """Replace a layer's output by ``function(output)`` in this thread, for a ``with`` block.
 
     Args:
         model: any module.
         layer: dotted module path.
-        function: gets the layer's output, and returns a tensor of its shape.
+        function: called with the layer's output; returns a tensor of the same shape.
     """
     thread = threading.get_ident()
 
@@ -219,6 +219,16 @@ def _in_backward() -> bool:
     Such a second run must compute what the first did, and must not be recorded.
     """
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def refuse_meta(output: Tensor) -> None:
+    """Raise a ``ValueError`` for an output on the meta device, which has no values."""
+    if output.is_meta:
+        raise ValueError(
+            "The model is on the meta device: its tensors have shapes, but no values. "
+            "viz.module_tree and viz.summary work there; for anything else build the model on a "
+            "real device."
+        )
 
 
 def _refuse_scripted(name: str, module: nn.Module) -> None:

@@ -57,7 +57,7 @@ def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     found = {}
     shapes = output_shapes(model, x, once=True)
     for name, _ in bare(model).named_modules():
-        if name in shapes:
+        if name and name in shapes:
             maps = arranged(model, torch.empty(shapes[name], device="meta"), x)
             if maps is not None:
                 found[name] = tuple(maps.shape)

@@ -1,4 +1,4 @@
-"""The input size that a model takes, where nobody says it: read from the model, or tried."""
+"""Find an input size that a model runs on: from its configuration, or by trying common sizes."""
 
 import math
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from vizhelpers.inputs import bare
 from vizhelpers.passes import evaluating, forward, refuse_lazy
 
 _SIDES = (224, 32, 28, 64, 96, 128, 299, 384, 256)
-_PLAIN = (1, 3, 224, 224)
 
 
 def input_size(model: nn.Module) -> tuple[int, ...]:
     """Return an input size (1, C, H, W) that a model runs on.
 
-    timm's models say it themselves. Otherwise common sizes are tried, the usual 1 x 3 x 224 x 224
-    first, with the channels of the model's convolutions or the width of its first linear layer.
+    A model of timm is configured with its size. Otherwise common sizes are tried, the usual
+    (1, 3, 224, 224) first, with the input channels of the model's first convolution, or the input
+    features of its first linear layer.
 
     Args:
-        model: any module that takes one tensor; it is only read.
+        model: any module that takes one tensor.
 
     Raises:
-        ValueError: the model takes none of the sizes; the way on is to pass ``input_size=``.
+        ValueError: the model runs on none of these sizes; pass ``input_size=`` instead.
 
     Example:
         >>> input_size(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 10)))
@@ -33,18 +33,26 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
     refuse_lazy(bare(model))
     candidates = list(dict.fromkeys(_candidates(bare(model))))
     try:
-        return dry_run(model, candidates, _runs)
+        return dry_run(model, candidates, runs)
     except Exception as error:
         raise ValueError(
-            f"No common input size suits {type(bare(model)).__name__} (tried {len(candidates)}, "
-            f"the first {candidates[0]}). Pass input_size=(N, C, H, W), or size= where only the "
-            f"side is asked for. {error}"
+            f"{type(bare(model)).__name__} runs on none of {len(candidates)} common input sizes. "
+            "Pass input_size=(N, C, H, W), or size= to activation_maximization. The first error: "
+            f"{error}"
         ) from error
 
 
-def _runs(model: nn.Module, x: Tensor) -> tuple[int, ...]:
+def runs(model: nn.Module, x: Tensor) -> tuple[int, ...]:
+    """Run the model and return the shape of ``x``.
+
+    Raises:
+        ValueError: the model cannot take ``x``, or returns no row for each image: ``view(-1, n)``
+            turns places of a larger image into rows.
+    """
     with torch.no_grad(), evaluating(model):
-        forward(model, x)
+        output = forward(model, x)
+    if isinstance(output, Tensor) and output.ndim and len(output) != len(x):
+        raise ValueError(f"{len(output)} rows of output for {len(x)} image: the size does not fit.")
     return tuple(x.shape)
 
 
@@ -66,7 +74,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[int, ...]]:
 
 
 def _of_linear(width: int) -> Iterator[tuple[int, ...]]:
-    """Yield the pictures that are flattened to so many numbers, and the row of numbers itself."""
+    """Yield sizes of square images that flatten to ``width`` values, then the row (1, width)."""
     for channels in (1, 3):
         side = math.isqrt(width // channels)
         if side * side * channels == width and side > 1:

@@ -1,9 +1,8 @@
-"""What the panels let a reader choose from: photographs, classes, layers with maps."""
+"""The choices that panels offer: photographs, classes, layers with maps."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import ipywidgets as widgets
@@ -23,34 +22,34 @@ YOURS = "your photograph"
 _ALL = 10**6  # classes: more than any model has
 _FEW = 3  # layers
 _NAMED = 12  # classes in an error text
-# Both halves' classes, since neither is always among the five most probable.
+# Classes of both halves of the picture; the five most probable may miss one half.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
 _COPIES = re.compile(
-    # BatchNormAct2d of timm is a block's last step, and its maps are no copy of a neighbour's.
+    # BatchNormAct2d of timm is a block's last step; its maps differ from those before it.
     "Pool|ReLU|Dropout|BatchNorm(?!Act)|SiLU|Hardswish|Identity|Sequential"
 )
 
 
 class Upload(widgets.FileUpload):
-    """A button that takes a file from the reader.
+    """A button that uploads a file.
 
     Attributes:
-        complaint: why the last file cannot be used, or "".
+        complaint: why the last file cannot be used; "" if it can.
     """
 
     complaint = traitlets.Unicode("")
 
 
 class Photographs:
-    """The photographs of one panel, prepared for a network when they are first asked for.
+    """The photographs of one panel, preprocessed for a network at their first use.
 
     Attributes:
-        dropdown: the control that chooses one.
-        upload: the button that takes one of the reader's own.
+        dropdown: the control that chooses a photograph.
+        upload: the button that uploads the user's own.
     """
 
     def __init__(self, networks: Networks, image: Any) -> None:
-        """Offer the bundled photographs, and ``image`` where it is none of them."""
+        """Offer the bundled photographs, and ``image`` if it is not one of them."""
         self.networks = networks
         names = [*sample_images(), "cat_coffee"]
         self._own: dict[str, Any] = {}
@@ -61,22 +60,22 @@ class Photographs:
         self.dropdown = dropdown("photograph", [*self._own, *names], start)
         self.upload = Upload(accept="image/*", multiple=False, description="Your own")
         self.upload.observe(self._uploaded, names="value")
-        self.sample = lru_cache(maxsize=8)(self._prepare)
-        self.answer = lru_cache(maxsize=8)(self._predict)
+        self.sample = networks.cached(self._prepare)
+        self.answer = networks.cached(self._predict)
 
     def _uploaded(self, change: Any) -> None:
-        """Offer an uploaded photograph under a name of its own and choose it.
+        """Add an uploaded photograph to the dropdown under a new name, and select it.
 
-        A file that cannot be read is not offered; the panel shows the upload's ``complaint``.
+        A file that cannot be read is not added; the panel shows the upload's ``complaint``.
         """
         if not change["new"]:
             return
-        # An empty value: the same file would otherwise be no change the next time.
+        # Reset the value, so that uploading the same file again counts as a change.
         self.upload.set_trait("value", type(change["new"])())
         self.upload.complaint = ""
         try:
             photograph = load_image(change["new"])
-        except Exception as error:  # nobody would see what a widget's callback raises
+        except Exception as error:  # errors in a widget's callback are not displayed
             self.upload.complaint = str(error)
             return
         name = YOURS if YOURS not in self._own else f"{YOURS} {len(self._own) + 1}"
@@ -90,49 +89,61 @@ class Photographs:
         return prepare(self.networks[network], own, transform=self.networks.transform(network))
 
     def _predict(self, network: str, name: str) -> list[Prediction]:
-        """Return all classes, the most probable first: classes, bars and ranks need one pass."""
+        """Return the ``Prediction`` of every class, most probable first, from one pass."""
         labels = self.networks.labels(network)
         return predict(self.networks[network], self.sample(network, name), k=_ALL, labels=labels)
 
+    def labels(self, network: str, name: str, indices: Sequence[int]) -> list[str]:
+        """Return the names of classes, with the index where several classes share the name."""
+        known = {p.index: p.label for p in self.answer(network, name)}
+        count = Counter(known.values())
+        return [known[i] if count[known[i]] == 1 else f"{known[i]} ({i})" for i in indices]
+
     def size(self, network: str) -> tuple[int, ...]:
-        """Return the shape of a network's input."""
+        """Return the shape of a network's input, (N, C, H, W)."""
         return tuple(self.sample(network, self.dropdown.value).x.shape)
 
     def map_shapes(self, network: str) -> Shapes:
-        """Return ``{layer: (N, C, h, w)}`` of a network's layers with maps, for its input."""
+        """Return ``{layer: (N, C, h, w)}`` of a network's layers with maps."""
         return self.networks.map_shapes(network, self.size(network))
 
     def classes(
         self, network: str, name: str, asked: Sequence[int | str | None] = (), *, count: int = 5
     ) -> list[int]:
-        """Return the classes to offer for a photograph: those asked for, and the most probable.
+        """Return the class indices to offer for a photograph: requested and most probable classes.
 
         Args:
-            network: by name.
-            name: of the photograph.
-            asked: by index, or by what was typed; None and "" ask for nothing.
-            count: how many of the most probable.
+            network: the network's name.
+            name: the photograph's name.
+            asked: requested classes, by index or as typed; None and "" are ignored.
+            count: number of most probable classes.
         """
         model, labels = self.networks[network], self.networks.labels(network)
         top = [p.index for p in self.answer(network, name)[:count]]
-        given = [one for one in asked if one is not None and str(one).strip()]
-        first = [asked_class(model, one, labels) for one in given]
+        given = [entry for entry in asked if entry is not None and str(entry).strip()]
+        first = [asked_class(model, entry, labels) for entry in given]
+        last = len(self.answer(network, name)) - 1
+        for index in first:
+            if index > last:
+                raise ValueError(
+                    f"There is no class {index}. This model's classes go from 0 to {last}."
+                )
         names = labels_of(model, labels)
         more = [names.index(label) for label in _HALVES.get(name, ()) if label in names]
         return list(dict.fromkeys([*first, *top, *more]))
 
 
 def labels_of(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the names of a model's classes: the reader's own, or those on its card, or none."""
+    """Return a model's class names: ``labels``, or those that it was loaded with, or ()."""
     known = card(model)
     return tuple(labels) if labels is not None else known.labels if known else ()
 
 
 def class_names(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the name of each class, with its index where several share the name.
+    """Return the name of each class, with its index if several classes share the name.
 
-    Upper and lower case are alike: ImageNet has "Cardigan", a dog, and "cardigan", a garment.
-    Empty if the names are not known.
+    Case is ignored: ImageNet has "Cardigan", a dog, and "cardigan", a garment. The tuple is empty
+    if the names are unknown.
     """
     names = labels_of(model, labels)
     count = Counter(label.lower() for label in names)
@@ -142,8 +153,8 @@ def class_names(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[
 def class_search(model: nn.Module, labels: Sequence[str] | None = None) -> widgets.Combobox:
     """Return a text box that finds any class by name or index and adds it to the class menu.
 
-    The browser's own suggestions hold what is typed anywhere ("crate" for "cat"); ``view.js``
-    replaces them by those that hold it as a word.
+    The browser's own suggestions match inside words ("education" for "cat"); ``view.js`` replaces
+    them by names that contain the typed text as words.
     """
     search = widgets.Combobox(
         options=class_names(model, labels),
@@ -157,15 +168,15 @@ def class_search(model: nn.Module, labels: Sequence[str] | None = None) -> widge
 
 
 def asked_class(model: nn.Module, asked: int | str, own_labels: Sequence[str] | None = None) -> int:
-    """Return the index of a class that is given by index or by what a reader typed.
+    """Return the index of a class that is given by index or as typed text.
 
     Args:
         model: a classifier.
-        asked: an index, or a text: a name, an index in digits, or words that one name contains.
-        own_labels: class names, for a model of the reader's own.
+        asked: an index, or text: a name, an index in digits, or words that one name contains.
+        own_labels: class names, for a model of the user's own.
 
     Raises:
-        ValueError: no class fits, or several; the text names them with their indices.
+        ValueError: no class matches, or several do; the text names these with their indices.
     """
     if not isinstance(asked, str):
         return class_index(model, asked, labels=own_labels)
@@ -182,7 +193,7 @@ def asked_class(model: nn.Module, asked: int | str, own_labels: Sequence[str] | 
     if len(found) == 1:
         return found[0]
     if not found:
-        return class_index(model, text, labels=own_labels)  # raises; the nearest are named there
+        return class_index(model, text, labels=own_labels)  # raises an error that names the nearest
     raise ValueError(_several(text, [f"{labels[i]} ({i})" for i in found], bool(called)))
 
 
@@ -194,7 +205,7 @@ def _several(text: str, found: Sequence[str], called: bool) -> str:
 
 
 def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
-    """Return the five most probable of all classes, the one that was asked for set off."""
+    """Return bars of the five most probable classes, the requested class highlighted."""
     top = answer[:5]
     place, found = next((i, p) for i, p in enumerate(answer) if p.index == asked)
     title, marked = "What the model says", place
@@ -213,10 +224,10 @@ def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
 
 
 def main_layers(model: nn.Module, shapes: Shapes, count: int = 8) -> list[str]:
-    """Return the last few layers with maps that are worth a CAM, in the order of definition.
+    """Return the last layers with maps to offer for a CAM, in the order of definition.
 
-    Blocks rather than their parts, and no pooling, activation or normalisation, whose maps are
-    near copies of their neighbours'.
+    These are blocks rather than their parts, without pooling, activation and normalisation layers,
+    whose maps are nearly those of the layer before.
     """
     shapes = of_several_cells(shapes)
     modules = dict(model.named_modules())
@@ -237,7 +248,7 @@ def _inside(name: str, names: Sequence[str]) -> list[str]:
 
 
 def pooled_layers(model: nn.Module, shapes: Shapes, count: int = 4) -> list[str]:
-    """Return the last layers with maps, the nearest to the head first: one may suit "cam"."""
+    """Return the last layers with maps, the last first, as candidates for method "cam"."""
     last = [*main_layers(model, shapes)[-1:], *list(of_several_cells(shapes))[::-1]]
     return list(dict.fromkeys(last))[:count]
 

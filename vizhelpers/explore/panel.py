@@ -69,6 +69,7 @@ class Panel:
         still: Callable[[Scene, Sequence[int]], Figure] | None = None,
         offline: Mapping[str, Sequence[Any]] | None = None,
         jumps: Mapping[str, tuple[str, int]] | None = None,
+        version: Callable[[], Hashable] | None = None,
         extra: Sequence[widgets.Widget] = (),
     ) -> None:
         """Compute and show the first scene at once; later ones in the panel's thread.
@@ -85,6 +86,8 @@ class Panel:
             jumps: request -> (trait of the view, where it goes when the request changes): a class
                 that was typed is the first of those on offer, and is wanted at once. -1 is the
                 last.
+            version: returns another value when scenes that were computed are out of date, as after
+                the model was trained on.
             extra: widgets that stand above the requests, such as an upload button. The trait
                 ``complaint`` of one is shown as a message.
         """
@@ -93,6 +96,7 @@ class Panel:
         self.controls: dict[str, widgets.Widget] = dict(self.requests)
         self.view = StackView()
         self._compute, self._adapt, self._still = compute, adapt, still
+        self._version = version or (lambda: None)
         self._offline, self._jumps = dict(offline or {}), dict(jumps or {})
         self._worker = Worker()
         self._scenes: OrderedDict[tuple[Any, ...], Scene] = OrderedDict()
@@ -125,7 +129,7 @@ class Panel:
 
     def _scene_for(self, values: Mapping[str, Any]) -> Scene:
         """Return a scene from the cache, or compute and keep it."""
-        key = tuple(values.values())
+        key = (self._version(), *values.values())
         if key not in self._scenes:
             self._scenes[key] = self._compute(**values)
             while len(self._scenes) > _KEPT:
@@ -193,6 +197,7 @@ class Panel:
 
     def _settle(self) -> None:
         """Let bounds and options of requests follow other requests."""
+        self._version()
         if self._adapt is not None:
             self._adapt(self.requests)
 
@@ -386,6 +391,7 @@ class Panel:
         self._worker.cancel()
         self._scenes.clear()
         self._compute, self._adapt, self._still = _closed, None, None
+        self._version = lambda: None
         # JupyterLab keeps the models of closed widgets, each with its last two states: small ones.
         self.view.scene = {}
         self.view.progress = 1.0

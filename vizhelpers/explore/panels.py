@@ -1,14 +1,14 @@
-"""One short function for each panel: it says what the controls choose, and what is shown."""
+"""One function for each panel: defines its controls and what it shows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
 from typing import Any
 
 from matplotlib.figure import Figure
 from torch import nn
 
-from vizhelpers.classes import class_index, class_label
+from vizhelpers.classes import class_index
+from vizhelpers.dry import dry_run
 from vizhelpers.errors import unknown
 from vizhelpers.explore.choices import (
     Photographs,
@@ -23,6 +23,7 @@ from vizhelpers.explore.controls import dropdown, int_slider, offer
 from vizhelpers.explore.networks import Models, Networks, Shapes
 from vizhelpers.explore.panel import Controls, Panel, one_for_each_call, page_of
 from vizhelpers.explore.scene import Scene
+from vizhelpers.gradients import uses_relu
 from vizhelpers.layers import Layer, layer_name, layer_names
 from vizhelpers.methods.activmax import activation_maximization
 from vizhelpers.methods.cam import cams_by_layer, original_cam
@@ -37,7 +38,7 @@ from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.html import Page
 from vizhelpers.view.static import side_by_side
 
-_SIDE = 96  # pixels, of a picture that is climbed to
+_SIDE = 96  # pixels, of the pictures of activation maximisation
 
 
 @one_for_each_call
@@ -48,7 +49,7 @@ def explore_structure(
     input_size: Sequence[int] | None = None,
     keep: bool = False,
 ) -> Panel:
-    """Show module trees with shapes, parameters and their share; choose model and depth.
+    """Show a model's module tree with shapes and parameter shares; choose model and depth.
 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
@@ -78,6 +79,7 @@ def explore_structure(
         "A model's module tree",
         compute,
         controls,
+        version=networks.changes,
         adapt=adapt,
         offline=offline,
     )
@@ -93,33 +95,34 @@ def explore_summary(
     input_size: Sequence[int] | None = None,
     keep: bool = False,
 ) -> Panel:
-    """Show how a model's totals grow with batch and image size, against one image.
+    """Show how a model's totals grow with batch and image size, relative to one image.
 
     Args:
         models: one model, or ``{name: model}``; models on the meta device will do.
         batch: where the batch size slider starts.
-        side: where the image size slider starts, in pixels; None doubles the side of the input
-            where the model takes that. A model that takes one size only has no such choice.
-        depth: where the depth slider starts: how deep the list of layers goes.
+        side: where the image size slider starts, in pixels; None doubles the side of the input if
+            the model takes that. The slider is disabled for a model that takes one size only.
+        depth: where the depth slider starts: the number of levels in the list of layers.
         input_size: (N, C, H, W) of the one image; None finds one for each model, as ``summary``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
     networks = Networks(models, "model", size=input_size)
 
-    @lru_cache(maxsize=64)
+    @networks.cached
     def totals(model: str, batch: int, side: int) -> ModelSummary:
-        """Ask torchinfo once: the depth only chooses from its rows."""
+        """Return the cached summary; the depth slider only selects from its rows."""
         return summary(networks[model], _resized(networks.size(model), batch, side))
 
-    @cache
+    @networks.cached
     def sides(model: str) -> tuple[int, int, int]:
-        """Return the model's own image side, and the bounds of the slider."""
-        own = networks.size(model)[-1]
+        """Return the model's own image side, and the minimum and maximum of the slider."""
+        size = networks.size(model)
+        own = size[-1]
         try:
             totals(model, 1, 2 * own)
-        except ValueError:
+        except Exception:  # models check their size in ways of their own
             return own, own, own
-        return own, 1, max(512, 2 * own)
+        return (own, 1, max(512, 2 * own)) if len(size) > 2 else (own, own, own)
 
     def adapt(controls: Controls) -> None:
         _, low, high = sides(controls["model"].value)
@@ -149,14 +152,17 @@ def explore_summary(
         "A model's totals as batch and image grow",
         compute,
         controls,
+        version=networks.changes,
         adapt=adapt,
         offline=offline,
     )
 
 
 def _resized(size: Sequence[int], batch: int, side: int) -> tuple[int, ...]:
-    """Return a size (N, C, H, W) with another batch and side; rows of numbers have no side."""
-    return (batch, size[1], *[side] * (len(size) - 2)) if len(size) > 2 else (batch, *size[1:])
+    """Return a size (N, C, …, H, W) with another batch and width, in the same proportions."""
+    _, channels, *places = size
+    scaled = [max(1, round(n * side / size[-1])) for n in places[-2:]]
+    return batch, channels, *places[:-2], *scaled
 
 
 def _growth(name: str, one: ModelSummary, now: ModelSummary) -> Bars:
@@ -192,7 +198,7 @@ def explore_kernels(
 
     Args:
         model: any module with convolutions.
-        layer: where the layer dropdown starts; the first convolution where None.
+        layer: where the layer dropdown starts; None is the first convolution.
         out: where the slider of output channels starts.
         keep: leave the panel of an earlier call with the same arguments open.
     """
@@ -203,7 +209,10 @@ def explore_kernels(
 
     first = names(networks.given[0])
     if not first:
-        raise ValueError(f"{type(model).__name__} has no nn.Conv2d, so there are no kernels.")
+        raise ValueError(
+            f"{type(model).__name__} has no nn.Conv2d, so there are no kernels to show. "
+            "viz.explore_structure(model) shows which layers it has."
+        )
     start = layer_name(model, layer) if layer else first[0]
     convolution(model, start)
 
@@ -218,13 +227,14 @@ def explore_kernels(
     controls = {
         "network": networks.dropdown,
         "layer": dropdown("layer", first, start),
-        # Not None: that is "nothing chosen" for ipywidgets, and leaves the dropdown blank.
+        # Not None, which ipywidgets takes for "nothing selected": the dropdown would be blank.
         "weights": dropdown("weights", [("as loaded", -1), ("random, seed 0", 0)]),
     }
     return Panel(
         "The kernels of a convolution",
         compute,
         controls,
+        version=networks.changes,
         adapt=adapt,
         start={"i0": out},
         still=_one_slice_and_its_filter,
@@ -257,13 +267,13 @@ def explore_feature_maps(
     Args:
         model: from ``load_model``, or any module.
         image: a bundled name, or anything that ``load_image`` takes.
-        layer: where the layer dropdown starts; the first layer with maps where None.
+        layer: where the layer dropdown starts; None is the first layer with maps.
         channel: where the channel slider starts.
-        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
+        transform: PIL image -> tensor, for a module of the user's own, as in ``prepare``.
         keep: leave the panel of an earlier call with the same arguments open.
 
     Raises:
-        ValueError: no layer of the model has maps, or ``layer`` is none of those that have.
+        ValueError: no layer of the model has maps, or ``layer`` has none.
     """
     networks = Networks(model, transform=transform)
     photographs = Photographs(networks, image)
@@ -273,7 +283,7 @@ def explore_feature_maps(
         shapes = of_several_cells(photographs.map_shapes(network))
         return _some(list(shapes), networks[network], "maps")
 
-    start = _known(networks.first, layer, layers(first)) if layer else layers(first)[0]
+    start = _known(model, layer, layers(first)) if layer else layers(first)[0]
 
     def adapt(controls: Controls) -> None:
         found = layers(controls["network"].value)
@@ -292,6 +302,7 @@ def explore_feature_maps(
         "Feature maps of a photograph",
         compute,
         controls,
+        version=networks.changes,
         adapt=adapt,
         start={"i0": channel},
         offline={
@@ -303,7 +314,7 @@ def explore_feature_maps(
 
 
 def _some(names: list[str], model: nn.Module, what: str) -> list[str]:
-    """Return the names of layers to offer; where there is none, say so."""
+    """Return the names of layers to offer; raise a ``ValueError`` if there is none."""
     if names:
         return names
     raise ValueError(
@@ -313,10 +324,10 @@ def _some(names: list[str], model: nn.Module, what: str) -> list[str]:
 
 
 def _known(model: nn.Module, layer: Layer, names: Sequence[str]) -> str:
-    """Return a layer that the dropdown offers; else say which ones it does."""
+    """Return the dotted path of a layer that the panel offers; raise for another layer."""
     layer = layer_name(model, layer)
     if layer not in names:
-        raise unknown("layer with maps", layer, names)
+        raise unknown("layer in the menu of this panel:", layer, names)
     return layer
 
 
@@ -334,17 +345,17 @@ def explore_cam(
 ) -> Panel:
     """Show class activation maps with the prediction; choose photograph, method, layer, class.
 
-    All pairs of a layer and a class are computed in one sweep, so that these two controls need no
-    kernel. Each layer has one scale for all its classes, and maps of its own size.
+    All pairs of a layer and a class are computed at once, so that these two controls also work
+    without a kernel. Each layer has one colour scale for all classes, and maps of its own size.
 
     Args:
         model: from ``load_model``, or any classifier.
         image: a bundled name, or anything that ``load_image`` takes.
-        layer: where the layer control starts; the last block where None.
+        layer: where the layer control starts; None is the last block.
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method dropdown starts.
-        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
-        labels: class names, for a module of the reader's own.
+        transform: PIL image -> tensor, for a module of the user's own, as in ``prepare``.
+        labels: class names, for a module of the user's own.
         keep: leave the panel of an earlier call with the same arguments open.
     """
     networks = Networks(model, transform=transform, labels=labels)
@@ -353,25 +364,26 @@ def explore_cam(
         raise unknown("CAM method", method, CAM_METHODS)
     first = networks.given[0]
     wanted = None if target is None else class_index(networks.first, target, labels=labels)
-    shapes = photographs.map_shapes(first)
-    layers = _some(main_layers(networks.first, shapes), networks.first, "maps")
-    start = layers.index(_known(networks.first, layer, layers)) if layer else len(layers) - 1
+    shapes = of_several_cells(photographs.map_shapes(first))
+    wanted_layer = _known(model, layer, list(shapes)) if layer else None
+    layers = _some(_cam_layers(networks.first, shapes, wanted_layer), networks.first, "maps")
+    start = layers.index(wanted_layer) if wanted_layer else len(layers) - 1
 
     def compute(network: str, photograph: str, other: str, method: str) -> Scene:
-        own, sample = networks[network], photographs.sample(network, photograph)
+        sample = photographs.sample(network, photograph)
         asked = [other, wanted if network == first else None]
         classes = photographs.classes(network, photograph, asked)
         if CAM_METHODS[method] == "perturbation":
             classes = classes[:1]  # seconds for each map
-        shapes = networks.map_shapes(network, tuple(sample.x.shape))
-        names = networks.labels(network)
-        stacks = _cam_stacks(own, sample, shapes, classes, method, names)
+        names = photographs.labels(network, photograph, classes)
+        asked_layer = wanted_layer if network == first else None
+        stacks = _cam_stacks(networks, network, sample, classes, method, asked_layer)
         answer = photographs.answer(network, photograph)
         bars = [[prediction_bars(answer, index)] for index in classes]
         where = [stack.axes["layer"][0] for stack in stacks]
         return Scene(
             stacks,
-            axes={"layer": where, "class": [class_label(own, i, labels=names) for i in classes]},
+            axes={"layer": where, "class": names},
             charts=bars * len(where),
             name=stacks[0].name.partition(" at ")[0],
         )
@@ -380,12 +392,13 @@ def explore_cam(
         "network": networks.dropdown,
         "photograph": photographs.dropdown,
         "method": dropdown("method", list(CAM_METHODS), method),
-        "other": class_search(networks.first, labels),
+        "other": class_search(networks.first, networks.labels(first)),
     }
     return Panel(
         "Class activation maps",
         compute,
         controls,
+        version=networks.changes,
         adapt=lambda controls: _suggest(networks, controls),
         start={"i0": start, "blend": 50},
         offline={"method": [m for m, cost in CAM_METHODS.items() if cost != "perturbation"]},
@@ -395,29 +408,37 @@ def explore_cam(
 
 
 def _suggest(networks: Networks, controls: Controls) -> None:
-    """Let the box for another class suggest those of the network that is chosen."""
+    """Set the suggestions of the class search to the class names of the selected network."""
     network = controls["network"].value
     controls["other"].options = class_names(networks[network], networks.labels(network))
 
 
 def _cam_stacks(
-    model: nn.Module,
+    networks: Networks,
+    network: str,
     sample: Sample,
-    shapes: Shapes,
     classes: Sequence[int],
     method: str,
-    labels: Sequence[str] | None,
+    wanted: str | None,
 ) -> list[ImageStack]:
-    """Return a stack for each layer that is worth a CAM: of a gradient method for many layers."""
+    """Return one stack of CAMs for each layer that the panel offers for this method."""
+    model, labels = networks[network], networks.labels(network)
+    shapes = networks.map_shapes(network, tuple(sample.x.shape))
     if method == "cam":
         layers = pooled_layers(model, shapes)
         return [original_cam(model, sample, layers=layers, targets=classes, labels=labels)]
-    layers = main_layers(model, shapes)
+    layers = _cam_layers(model, shapes, wanted)
     if CAM_METHODS[method] == "perturbation":
-        layers = layers[-1:]
+        layers = [wanted] if wanted else layers[-1:]
     return cams_by_layer(
         model, sample, layers=layers, targets=classes, method=method, labels=labels
     )
+
+
+def _cam_layers(model: nn.Module, shapes: Shapes, wanted: str | None) -> list[str]:
+    """Return the layers to offer, in the order of definition: the main ones and the wanted one."""
+    layers = main_layers(model, shapes)
+    return [name for name in shapes if name in layers or name == wanted]
 
 
 @one_for_each_call
@@ -438,62 +459,52 @@ def explore_saliency(
         image: a bundled name, or anything that ``load_image`` takes.
         target: a class to offer, and to begin with, besides the five most probable.
         method: where the method control starts.
-        transform: PIL image -> tensor, for a module of the reader's own, as in ``prepare``.
-        labels: class names, for a module of the reader's own.
+        transform: PIL image -> tensor, for a module of the user's own, as in ``prepare``.
+        labels: class names, for a module of the user's own.
         keep: leave the panel of an earlier call with the same arguments open.
     """
     networks = Networks(model, transform=transform, labels=labels)
     photographs = Photographs(networks, image)
     if method not in ONE_PASS:
-        raise unknown("saliency method of this panel", method, ONE_PASS)
+        way_on = "viz.saliency(model, sample, method=...) computes the other methods."
+        raise unknown("saliency method in this panel:", method, ONE_PASS, way_on)
     first = networks.given[0]
     wanted = None if target is None else class_index(networks.first, target, labels=labels)
 
-    @cache
+    @networks.cached
     def methods(network: str) -> list[str]:
-        own, sample = networks[network], photographs.sample(network, photographs.dropdown.value)
-        return [m for m in ONE_PASS if m != "guided" or _has_relu(own, sample)]
+        relus = dry_run(networks[network], [photographs.size(network)], uses_relu)
+        return [m for m in ONE_PASS if m != "guided" or relus]
 
     def compute(network: str, photograph: str, other: str) -> Scene:
         own, sample = networks[network], photographs.sample(network, photograph)
-        names = networks.labels(network)
         asked = [other, wanted if network == first else None]
         classes = photographs.classes(network, photograph, asked, count=3)
+        names = photographs.labels(network, photograph, classes)
+        labels = networks.labels(network)
+        stacks = saliencies(own, sample, targets=classes, methods=methods(network), labels=labels)
         return Scene(
-            saliencies(own, sample, targets=classes, methods=methods(network), labels=names),
-            axes={
-                "method": methods(network),
-                "class": [class_label(own, index, labels=names) for index in classes],
-            },
+            stacks,
+            axes={"method": methods(network), "class": names},
             photograph=True,
-            name="Saliency of the logit",
+            name=f"Saliency{stacks[0].name.partition('Saliency')[2]}",
         )
 
     controls = {
         "network": networks.dropdown,
         "photograph": photographs.dropdown,
-        "other": class_search(networks.first, labels),
+        "other": class_search(networks.first, networks.labels(first)),
     }
     return Panel(
         "Saliency maps",
         compute,
         controls,
+        version=networks.changes,
         adapt=lambda controls: _suggest(networks, controls),
         start={"i0": _place_of(method, methods(first), networks.first)},
         jumps={"other": ("i1", 0)},
         extra=[photographs.upload],
     )
-
-
-def _has_relu(model: nn.Module, sample: Sample) -> bool:
-    """Whether guided backpropagation works: ReLUs may also be functions in ``forward``."""
-    if any(isinstance(module, (nn.ReLU, nn.ReLU6)) for module in model.modules()):
-        return True
-    try:
-        saliencies(model, sample, targets=[None], methods=["guided"])
-    except ValueError:
-        return False
-    return True
 
 
 def _place_of(method: str, methods: Sequence[str], model: nn.Module) -> int:
@@ -516,20 +527,20 @@ def explore_filters(
     input_size: Sequence[int] | None = None,
     keep: bool = False,
 ) -> Panel:
-    """Show activation maximisation as it climbs; choose layer, filter and iteration.
+    """Show activation maximisation step by step; choose layer, filter and iteration.
 
     Args:
         model: from ``load_model``, or any module that takes images of one or three channels.
-        layer: where the layer dropdown starts; the first convolution where None.
+        layer: where the layer dropdown starts; None is the first convolution.
         channel: where the filter slider starts.
-        steps: how many steps of ascent are computed.
-        size: height and width of the pictures, in pixels; None takes 96 where the model can, else
+        steps: number of optimisation steps.
+        size: height and width of the pictures, in pixels; None is 96 if the model takes that, else
             the side of its input.
         input_size: (N, C, H, W) of the model's input; None finds one, as ``module_tree``.
         keep: leave the panel of an earlier call with the same arguments open.
 
     Raises:
-        ValueError: no layer of the model has maps, or ``layer`` is none of those that have.
+        ValueError: no layer of the model has maps, or ``layer`` has none.
     """
     networks = Networks(model, size=input_size)
     first = networks.given[0]
@@ -538,22 +549,22 @@ def explore_filters(
         found, convolutions = counts(network), layer_names(networks[network], nn.Conv2d)
         return next((name for name in convolutions if name in found), next(iter(found)))
 
-    @cache
+    @networks.cached
     def counts(network: str) -> dict[str, int]:
         shapes = networks.map_shapes(network, networks.size(network))
         names = _some(list(shapes), networks[network], "maps")
         return {name: shapes[name][1] for name in names}
 
-    @cache
+    @networks.cached
     def side(network: str) -> int:
         own = networks.size(network)
         try:
             networks.map_shapes(network, (*own[:2], *[size or _SIDE] * (len(own) - 2)))
-        except ValueError:
+        except Exception:  # models check their size in ways of their own
             return size or own[-1]
         return size or _SIDE
 
-    start = _known(networks.first, layer, list(counts(first))) if layer else beginning(first)
+    start = _known(model, layer, list(counts(first))) if layer else beginning(first)
 
     def adapt(controls: Controls) -> None:
         found = counts(controls["network"].value)
@@ -585,6 +596,7 @@ def explore_filters(
         "Activation maximisation, step by step",
         compute,
         controls,
+        version=networks.changes,
         adapt=adapt,
         start={"i0": steps},
         offline={"channel": range(min(4, counts(first)[start]))},
@@ -592,7 +604,7 @@ def explore_filters(
 
 
 def explore_stack(stack: ImageStack, *, photograph: bool = False) -> Panel:
-    """Show one frame of a stack, or all of them; one control for each axis."""
+    """Show one frame of a stack, or all frames, with a control for each axis."""
     scene = Scene([stack], photograph=photograph)
     return Panel(_one_at_a_time(stack), lambda: scene, start={"blend": round(100 * stack.blend)})
 

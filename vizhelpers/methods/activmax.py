@@ -1,4 +1,4 @@
-"""Notebook 06: the picture that one filter would like best."""
+"""Notebook 06: activation maximisation, pictures that raise a channel's mean activation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ from vizhelpers.layers import Layer, layer_name
 from vizhelpers.methods.ascent import mean_activations, uphill
 from vizhelpers.methods.fourier import random_spectrum, random_view, to_rgb
 from vizhelpers.models import warning_word
-from vizhelpers.passes import evaluating, without_autocast
+from vizhelpers.passes import evaluating, raised_by_model, without_autocast
 from vizhelpers.progress import steps as watched
 from vizhelpers.samples import model_colours
 from vizhelpers.sizes import input_size
@@ -37,42 +37,42 @@ def activation_maximization(
     keep: Sequence[int] | None = None,
     mode: str = "pixels",
 ) -> ImageStack:
-    """Climb from noise to pictures that raise the mean activation of chosen channels.
+    """Return pictures (size, size, 3) that raise the mean activation of chosen channels.
 
-    In mode "pixels" plain gradient ascent (Erhan et al. 2009) on the input, from grey noise, with
-    each gradient divided by its root mean square, as in FlashTorch. In mode "fourier" Adam on
-    the coefficients of frequencies and decorrelated colours, through random shifts, scales and
-    turns (Olah et al. 2017, "Feature Visualization"): smoother pictures, which please a filter
-    also when they move a little. All channels climb as one batch, and the network runs only as
-    far as ``layer``.
+    Mode "pixels" is plain gradient ascent (Erhan et al. 2009) on the input, from grey noise, with
+    each gradient divided by its root mean square, as in FlashTorch. Mode "fourier" optimises
+    Fourier coefficients of decorrelated colours with Adam, under random shifts, scales and
+    rotations (Olah et al. 2017, "Feature Visualization"); its pictures are smoother, and activate
+    the channel also when they are shifted a little. All channels are optimised as one batch, and
+    the network runs only up to ``layer``.
 
     Args:
         model: any module that takes images of one or three channels.
-        layer: its dotted path, or the module itself; best a layer before its ReLU, since a channel
-            that a ReLU holds at zero has gradient zero, and then nothing climbs.
-        channels: which channels.
-        steps: how many steps of ascent.
-        size: height and width of the pictures, in pixels; None takes 128 where the model can, else
+        layer: its dotted path, or the module itself; preferably a layer before its ReLU, since a
+            channel that a ReLU sets to zero everywhere has gradient zero.
+        channels: indices of the channels.
+        steps: number of optimisation steps.
+        size: height and width of the pictures, in pixels; None is 128 if the model takes that, else
             the side of its input (``sizes.input_size``).
-        lr: length of a step: in units of normalised input, or of Adam's 0.05.
-        seed: of the noise and of the random transformations; the global random state is left as
-            it was.
-        keep: after which steps a picture is kept, 0 being the noise; the last one alone where
-            None.
-        mode: "pixels" or "fourier". The second is for middle and late layers, and wants 100 steps;
-            a first layer's finest stripes do not survive its transformations.
+        lr: step size; in "pixels" in units of normalised input, in "fourier" a factor of Adam's
+            learning rate, 0.05.
+        seed: of the noise and of the random transformations; the global random state does not
+            change.
+        keep: steps after which pictures are kept, 0 being the noise; None keeps the last only.
+        mode: "pixels" or "fourier". "fourier" is for middle and late layers and needs about 100
+            steps; its transformations blur the finest stripes of a first layer.
 
     Returns:
-        RGB pictures (size, size, 3), axes ``channel`` and ``step``. From pixels, colours are
-        standardised for each picture, so they show pattern and not magnitude; from Fourier
-        coefficients, they are what the network sees, untransformed. ``values`` holds the mean
-        activation that each kept picture reaches, so that ``keep=range(steps + 1)`` gives the
-        curve. Plain pixels reach far higher values: noise that no photograph holds pleases most.
+        RGB pictures (size, size, 3), axes ``channel`` and ``step``. In mode "pixels" each picture
+        is standardised, so its colours show the pattern and not its magnitude; in mode "fourier"
+        the colours are those that the network sees, without the random transformations. ``values``
+        holds the mean activation of each kept picture, so ``keep=range(steps + 1)`` gives the
+        curve. Mode "pixels" reaches far higher values, with noise that photographs do not contain.
 
     Raises:
-        ValueError: unknown mode, layer or channel; a layer without channels and places; ``steps``,
-            ``size`` or ``keep`` out of range; a model of another number of input channels; an
-            activation that is NaN.
+        ValueError: unknown mode, layer or channel; a layer without maps; ``steps``, ``size`` or
+            ``keep`` out of range; a model whose input has not one or three channels; an activation
+            that is NaN or infinite.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
@@ -86,11 +86,11 @@ def activation_maximization(
     kept = [steps] if keep is None else sorted(set(whole_numbers("keep", keep, 0, steps)))
     channels = whole_numbers("channels", channels)
     if not kept:
-        raise ValueError("keep is empty: name at least one step, or leave it out.")
+        raise ValueError("keep is empty: name at least one step, or omit keep=.")
     if not channels:
         raise ValueError("channels is empty: name at least one.")
     climb = _from_pixels if mode == "pixels" else _from_fourier
-    refused: ValueError | None = None
+    refused: Exception | None = None
     for planes, side in _sizes(model, size):
         try:
             with torch.inference_mode(False), torch.enable_grad():
@@ -98,9 +98,9 @@ def activation_maximization(
                     model, layer, channels, kept, steps, (planes, side), lr, seed
                 )
             break
-        except ValueError as error:
-            if error.__cause__ is None:
-                raise  # not the model's: no such channel, say
+        except Exception as error:
+            if not raised_by_model(error):
+                raise  # no such channel, say
             refused = error
     else:
         assert refused is not None
@@ -121,11 +121,11 @@ def activation_maximization(
 
 
 _Kept = tuple[list[np.ndarray], list[np.ndarray]]
-"""Of each kept step: the pictures (N, size, size, 3) uint8, and their mean activations (N,)."""
+"""For each kept step, the pictures (N, size, size, 3) uint8, and their mean activations (N,)."""
 
 
 def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
-    """Yield (channels, side) of pictures to try: the usual ones, then those that the model takes.
+    """Yield (channels, side) of pictures to try: first the usual, then what the model takes.
 
     Raises:
         ValueError: the model takes another number of channels than one or three.
@@ -135,11 +135,11 @@ def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
     try:
         _, planes, *sides = input_size(model)
     except ValueError:
-        return  # the error of the usual size says more
+        return  # the error for the usual size is more specific
     if planes not in (1, 3):
         raise ValueError(
-            f"{type(bare(model)).__name__} takes {planes} input channels; pictures of one (grey) "
-            "or three (RGB) can be drawn."
+            f"{type(bare(model)).__name__} takes {planes} input channels; activation maximisation "
+            "needs a model with 1 (grey) or 3 (RGB)."
         )
     if sides and (planes, side or sides[-1]) != usual:
         yield planes, side or sides[-1]
@@ -182,7 +182,7 @@ def _from_fourier(
     device, dtype = next(model.parameters(), torch.empty(0, device="cpu")).device, dtype_of(model)
     generator = torch.Generator(device="cpu").manual_seed(seed)
     spectrum = random_spectrum(len(channels), side, generator).to(device).requires_grad_()
-    # Adam scales each coefficient by itself, so a picture does not depend on its batch mates.
+    # Adam scales each coefficient separately, so a picture does not depend on the others.
     colours = model_colours(model)
     adam = torch.optim.Adam([spectrum], lr=lr * _ADAM, maximize=True)
     pictures, values = [], []
@@ -206,19 +206,19 @@ def _from_fourier(
 
 
 def _finite(means: Tensor, layer: str, step: int) -> Tensor:
-    """Return mean activations; refuse a model whose weights or activations are NaN."""
+    """Return mean activations, (N,); raise a ``ValueError`` if one is NaN or infinite."""
     if means.isfinite().all():
         return means
     raise ValueError(
         f"The mean activation at {layer!r} is NaN or infinite at step {step}: the model's weights "
-        "diverged in training, numbers overflowed, or lr is too large."
+        "diverged in training, values overflowed, or lr is too large."
     )
 
 
 def _noise(model: nn.Module, count: int, planes: int, size: int, seed: int) -> Tensor:
-    """Return grey noise, pixel values 150 to 180 of 255, normalised as the model wants it.
+    """Return grey noise (N, C, size, size), pixel values 150 to 180 of 255, normalised.
 
-    Every channel climbs from the same noise, so that two results differ by their channel alone.
+    All channels begin with the same noise, so that results differ only because of the channel.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     drawn = torch.rand(1, planes, size, size, generator=generator, device="cpu")
@@ -228,13 +228,13 @@ def _noise(model: nn.Module, count: int, planes: int, size: int, seed: int) -> T
 
 
 def _as_pictures(x: Tensor) -> np.ndarray:
-    """Standardise each picture to mean 0.7 and spread 0.15, as FlashTorch draws them."""
+    """Standardise each picture to mean 0.7 and standard deviation 0.15, as FlashTorch does."""
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     std = x.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-7)
     return _as_uint8((x - mean) / std * 0.15 + 0.7)
 
 
 def _as_uint8(rgb: Tensor) -> np.ndarray:
-    """Return pictures (N, H, W, 3) uint8 of (N, 3, H, W), values 0 to 1."""
+    """Convert pictures (N, 3, H, W), values 0 to 1, to (N, H, W, 3) uint8."""
     rounded = rgb.float().clamp(0, 1).mul(255).round().to(torch.uint8).expand(-1, 3, -1, -1)
     return rounded.permute(0, 2, 3, 1).cpu().numpy()

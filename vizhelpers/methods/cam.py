@@ -1,7 +1,7 @@
 """Notebook 05: class activation maps of one class or many, at one layer or many.
 
 Maps are raw: in the method's own unit, never divided by their maximum, so two classes can be
-compared on one scale. The equations stand in ``cam_methods``.
+compared on one scale. The equations are in ``cam_methods``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from vizhelpers.methods.cam_methods import (
 )
 from vizhelpers.methods.cam_perturbation import perturbation_cams
 from vizhelpers.models import warning_word
-from vizhelpers.passes import without_autocast
+from vizhelpers.passes import evaluating, without_autocast
 from vizhelpers.stack import ImageStack
 
 
@@ -41,29 +41,29 @@ def cam(
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
-    """Return the class activation map of one class at one layer.
+    """Return the class activation map of one class at one layer, shape (h, w).
 
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
         layer: a layer with spatial maps, by its dotted path or as the module itself; a vision
-            transformer's tokens are laid on the image (``maps.as_maps``).
-        target: class index or name, or a list with one for each image; None asks for the predicted
-            class, each image's own.
-        method: one of ``CAM_METHODS``, which also says what it costs. "cam" is the original (Zhou
-            et al. 2016), which needs a head that is a mean over space and one linear step: sum
-            over k of w_k * a_k, without bias and without ReLU. "scorecam" and "ablationcam" are
-            pytorch-grad-cam's and take seconds for a map.
+            transformer's tokens are arranged as maps (``maps.as_maps``).
+        target: class index or name, or a list with one for each image; None is each image's
+            predicted class.
+        method: one of ``CAM_METHODS``, which also lists their costs. "cam" is the original (Zhou
+            et al. 2016): sum over k of w_k * a_k, without bias and without ReLU. It requires a head
+            of a spatial mean and one linear layer. "scorecam" and "ablationcam" take seconds for
+            each map.
         labels: class names, for a module of the user's own.
 
     Returns:
-        A raw map at the layer's own size, over the photograph where there is one; of several
-        images one each, with an axis ``image``. A class that the picture does not support has a
+        A raw map at the layer's own size, drawn over the photograph of a ``Sample``; for several
+        images one map each, with an axis ``image``. A class without support in the picture has a
         map of zeros, and its title says so.
 
     Raises:
         ValueError: unknown method, layer or class; a layer without spatial maps; "cam" for a
-            model whose head does not allow it; and what ``capture`` refuses.
+            model whose head does not allow it; or an input that ``capture`` refuses.
     """
     layers = [layer_name(model, layer)]
     return cam_sweep(model, sample, layers=layers, targets=[target], method=method, labels=labels)
@@ -78,10 +78,10 @@ def cam_sweep(
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
-    """Return the maps of every pair of a layer and a class.
+    """Return the class activation map of each (layer, class) pair, shape (h, w).
 
-    With a gradient method one forward pass and one backward pass for each class serve all layers.
-    Perturbation methods go pair by pair.
+    With a gradient method, one forward pass and one backward pass for each class serve all layers.
+    Perturbation methods need many forward passes for each layer.
 
     Args:
         model: a classifier.
@@ -92,12 +92,11 @@ def cam_sweep(
         labels: class names, for a module of the user's own.
 
     Returns:
-        Raw maps, axes ``layer`` and ``class`` (and ``image`` where there are several), one scale
-        for each layer. Where layers differ in size all maps are stretched (bilinear) to the
-        largest.
+        Raw maps, axes ``layer`` and ``class`` (and ``image`` for several images), one colour scale
+        for each layer. If layers differ in size, all maps are resized (bilinear) to the largest.
 
     Raises:
-        ValueError: as ``cam``, or no layer or no class.
+        ValueError: as ``cam``; or ``layers`` or ``targets`` is empty.
     """
     stacks = cams_by_layer(
         model, sample, layers=layers, targets=targets, method=method, labels=labels
@@ -121,7 +120,7 @@ def cams_by_layer(
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
-    """Return what ``cam_sweep`` returns, but each layer's maps as a stack of their own size."""
+    """Return the maps of ``cam_sweep`` as one stack for each layer, each of its own (h, w)."""
     one_of("CAM method", method, CAM_METHODS)
     layers, targets = as_list(model, layers), listed("targets", targets, "classes")
     if not layers or not targets:
@@ -154,19 +153,19 @@ def original_cam(
     targets: Sequence[ClassName],
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
-    """Return the original CAM at the first of several layers where it is defined.
+    """Return the original CAM, shape (h, w), at the first of several layers that allows it.
 
-    One forward pass tries them all.
+    All layers are tried with one forward pass.
 
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
         layers: dotted module paths, at least one.
-        targets: class indices or names; None stands for the predicted class.
+        targets: class indices or names; None is the predicted class.
         labels: class names, for a module of the user's own.
 
     Raises:
-        ValueError: none of the layers will do; what was wrong with the first one.
+        ValueError: no layer allows it; the text explains why the first does not.
     """
     x = input_tensor(model, sample)
     wanted = wanted_classes(model, targets, len(x), labels=labels)
@@ -187,13 +186,13 @@ def original_cam(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was seen in the passes that serve all layers.
+    """Results of the passes that serve all layers.
 
     Attributes:
         maps: (N, C, h, w) of each layer.
-        gradients: of each layer, one in its own shape for each class; none where the method needs
-            none.
-        output: what the model put out.
+        gradients: of each layer, one for each class, in the layer's own shape; empty if the method
+            needs none.
+        output: the model's output.
     """
 
     maps: Mapping[str, Tensor]
@@ -208,8 +207,8 @@ class _LayerMaps:
     Attributes:
         layer: its dotted path.
         maps: a tensor (N, h, w) for each class.
-        zero: what an all-zero map means there.
-        notes: what has to be said of each map, the classes' slowest; "" for nothing.
+        zero: the meaning of an all-zero map there.
+        notes: a remark for each map, class by class, or "".
     """
 
     layer: str
@@ -240,8 +239,8 @@ def _meaning_of_zero(
     maps: Sequence[Tensor],
     gradients: Sequence[Tensor] | None,
 ) -> str:
-    """Say why maps of this layer are zero everywhere, where one is."""
-    # Gradients are large: they are only read where there is something to say.
+    """Return why a map of this layer is zero everywhere, if one is."""
+    # Gradients are large, so they are read only if a map is zero.
     if gradients is None or all(one.any() for of_class in maps for one in of_class):
         return "no support"
     if any(as_maps(model, layer, one, x).any() for one in gradients):
@@ -253,7 +252,7 @@ def _meaning_of_zero(
 
 
 def _notes(model: nn.Module, x: Tensor, layer: str, seen: _Seen, method: str) -> list[str]:
-    """Return for each class and image what Grad-CAM++'s weights make of signed activations."""
+    """Return ``signed_weights`` of each class and image for Grad-CAM++; [] for other methods."""
     if method != "gradcam++":
         return []
     maps = seen.maps[layer]
@@ -272,7 +271,7 @@ def _made(
             layer: _by_head(model, layer, maps, classes, seen.output)
             for layer, maps in seen.maps.items()
         }
-    if method == "eigencam":  # it gives all classes one map
+    if method == "eigencam":  # the same map for all classes
         return {
             layer: [torch.stack([EQUATIONS[method](a, a) for a in maps])] * len(classes)
             for layer, maps in seen.maps.items()
@@ -299,7 +298,8 @@ def _by_head(
 ) -> list[Tensor]:
     asked = [index for target in classes for index in target.indices]
     scores = class_scores(output, asked, images=len(maps))
-    weight = pooled_head(model, scores, maps, layer)
+    with evaluating(model):  # in train mode, reading a spectrally normalised weight changes it
+        weight = pooled_head(model, scores, maps, layer)
     return [torch.einsum("nc,nchw->nhw", weight[target.indices], maps) for target in classes]
 
 

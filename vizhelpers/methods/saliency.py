@@ -1,6 +1,6 @@
-"""Notebook 06: which pixels move the answer."""
+"""Notebook 06: saliency maps, gradients of a class score with respect to the pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vizhelpers.arguments import one_of, seed_of, whole
 from vizhelpers.classes import (
     ClassName,
+    Ending,
     Target,
     Wanted,
     logits_and_ending,
@@ -55,31 +56,32 @@ def saliency(
     passes: int | None = None,
     seed: int = 0,
 ) -> ImageStack:
-    """Return how strongly each pixel moves one class's score.
+    """Return the saliency map of one class's score, one value for each pixel, shape (H, W).
 
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        target: class index or name, or a list with one for each image; None asks for the predicted
-            class, each image's own.
+        target: class index or name, or a list with one for each image; None is each image's
+            predicted class.
         method: "vanilla", the gradient (Simonyan et al. 2013); "guided", guided backpropagation
             (Springenberg et al. 2014); "input_x_gradient" (Shrikumar et al. 2016); "smoothgrad";
-            "integrated_gradients". The last two stand in ``smoothgrad`` and
+            "integrated_gradients". The last two are described in ``smoothgrad`` and
             ``integrated_gradients`` below, and need many backward passes.
-        of: "logit", or "probability", whose gradient also says what would weaken the rivals.
+        of: "logit", or "probability", whose gradient also depends on the logits of other classes.
         labels: class names, for a module of the user's own.
-        passes: of "smoothgrad" (25 where None) and "integrated_gradients" (50).
-        seed: of SmoothGrad's noise; the global random state is left as it was.
+        passes: number of passes of "smoothgrad" (None is 25) and "integrated_gradients" (50).
+        seed: of SmoothGrad's noise; the global random state does not change.
 
     Returns:
-        One map (H, W) of the input's size: the largest absolute value of the colour channels, in
-        score per unit of normalised input, not divided by its maximum; of several images one each,
-        with an axis ``image``. A few pixels tower above all others, so the colour scale ends at the
-        99.5th percentile and says so; ``values`` holds the true maximum.
+        One map (H, W) of the input's size: the largest absolute value over the colour channels, in
+        score per unit of normalised input, or in units of the score for the methods that multiply
+        by the input; never divided by its maximum. Several images give one map each, with an axis
+        ``image``. A few pixels are far above all others, so the colour scale ends at the 99.5th
+        percentile and its label says so; ``values`` holds the true maximum.
 
     Raises:
         ValueError: unknown method, score or class; ``passes`` below 1; "guided" for a model
-            without ReLU; and what ``capture`` refuses.
+            without ReLU; or an input that ``capture`` refuses.
     """
     one_of("saliency method", method, METHODS)
     one_of("score", of, _SCORES)
@@ -94,7 +96,7 @@ def saliency(
     # A pass of its own: the many that are differentiated do not see the image itself.
     output, ending = logits_and_ending(model, x)
     (asked,) = targets_of(model, wanted, output, len(x), labels=labels)
-    score = _score(of, list(asked.indices), ending)
+    score = _score(of, list(asked.indices), lambda output: ending)
     if method == "smoothgrad":
         signed = smoothgrad(model, x, score, passes=count, seed=seed)
     else:
@@ -102,14 +104,18 @@ def saliency(
     return _stack(model, sample, signed, asked, method, _said(of, output, ending))
 
 
-def _score(of: str, target: Wanted, ending: str) -> Score:
-    return logit_of(target) if of == "logit" else probability_of(target, ending)
+def _score(of: str, target: Wanted, ending: Callable[[Tensor], str]) -> Score:
+    def score(scores: Tensor) -> Tensor:
+        last = ending(scores)
+        return (logit_of(target) if of == "logit" else probability_of(target, last))(scores)
+
+    return score
 
 
-def _said(of: str, output: Tensor, ending: str = "") -> str:
-    """Return what was differentiated: the output of a model with a softmax inside is no logit."""
-    already = output.shape[1] > 1 and probabilities(output, ending)[1]
-    return "probability" if already else of
+def _said(of: str, output: Tensor, ending: str) -> str:
+    """Return what was differentiated: "probability" also for a model that ends in a softmax."""
+    single = output.shape[1] == 1 and not ending
+    return "probability" if probabilities(output, ending)[1] and not single else of
 
 
 @without_autocast()
@@ -122,35 +128,35 @@ def saliencies(
     of: str = "logit",
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
-    """Return what ``saliency`` returns for every pair of a method and a class, method by method.
+    """Return the ``saliency`` map (H, W) of each (method, class) pair, method by method.
 
-    One forward pass, and one backward pass for each class, serve all methods that look at the
-    gradient as it is; as many again serve "guided", which changes it on its way.
+    One forward pass, and one backward pass for each class, serve all methods but "guided", which
+    overrides the backward pass and needs as many passes again.
 
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
         targets: each as ``target`` in ``saliency``.
-        methods: of ``ONE_PASS``.
+        methods: some of ``ONE_PASS``.
         of: as in ``saliency``.
         labels: class names, for a module of the user's own.
     """
     x = input_tensor(model, sample).detach()
     wanted = wanted_classes(model, targets, len(x), labels=labels)
-    # How an output becomes probabilities only matters where those are asked for.
-    ending = "" if of == "logit" else logits_and_ending(model, x)[1]
-    scores = [_score(of, index, ending) for index in wanted]
-    found = {
-        guided: input_gradients(model, x, scores, guided=guided)
-        for guided in dict.fromkeys(method == "guided" for method in methods)
-    }
+    ending = Ending()
+    scores = [_score(of, index, ending.of) for index in wanted]
+    with ending:
+        found = {
+            guided: input_gradients(model, x, scores, guided=guided)
+            for guided in dict.fromkeys(method == "guided" for method in methods)
+        }
     stacks = []
     for method in methods:
         gradients, output = found[method == "guided"]
         classes = targets_of(model, wanted, output, len(x), labels=labels)
+        what = _said(of, output, ending.of(output))
         for asked, gradient in zip(classes, gradients, strict=True):
             signed = gradient * x if method == "input_x_gradient" else gradient
-            what = _said(of, output, ending)
             stacks.append(_stack(model, sample, signed, asked, method, what))
     return stacks
 
@@ -164,6 +170,12 @@ def _stack(
     of: str,
 ) -> ImageStack:
     maps = signed.abs().amax(dim=1).float().cpu().numpy()
+    if not np.isfinite(maps).all():
+        raise ValueError(
+            f"The gradient of the {of} holds NaN or infinite values: the model's weights diverged "
+            "in training, or values overflowed. viz.feature_maps(model, sample, layer) shows in "
+            "which layer that begins."
+        )
     several = {"image": range(len(maps))} if len(maps) > 1 else {}
     return ImageStack(
         maps,
@@ -189,13 +201,13 @@ def smoothgrad(
     noise: float = 0.15,
     seed: int = 0,
 ) -> Tensor:
-    """Return the mean gradient over noisy copies of the input (Smilkov et al. 2017).
+    """Return the mean gradient over noisy copies of the input, (N, C, H, W) (Smilkov et al. 2017).
 
     Args:
         model: a classifier.
         x: network input (N, C, H, W).
         score: a function from logits to a scalar.
-        passes: how many noisy copies.
+        passes: number of noisy copies.
         noise: standard deviation of the noise, as a share of each image's range of values.
         seed: of the noise, drawn on the CPU: the same on every device.
 
@@ -206,26 +218,28 @@ def smoothgrad(
     spread = noise * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))
     total = torch.zeros_like(x)
     for _ in steps(range(passes), "noisy copy"):
-        drawn = torch.randn(x.shape, generator=generator, device="cpu").to(x)
+        # The same noise for all images, so that a result does not depend on the rest of its batch.
+        drawn = torch.randn(x.shape[1:], generator=generator, device="cpu").to(x)
         total += input_gradient(model, x + spread * drawn, score)
     return total / passes
 
 
 def integrated_gradients(model: nn.Module, x: Tensor, score: Score, *, passes: int = 50) -> Tensor:
-    """Return the input times the mean gradient on the way to it (Sundararajan et al. 2017).
+    """Return the integrated gradients of a score, (N, C, H, W) (Sundararajan et al. 2017).
 
-    The way begins at zero, which after normalisation is the mean colour of the training set, and
-    is walked in equal steps, each represented by its middle. Its contributions add up to the
-    difference of the score between the two ends (completeness), up to the error of the steps.
+    They are the input times the mean gradient on the straight line from the baseline to the input.
+    The baseline is zero, which after normalisation is the mean colour of the training set. The
+    integral is a midpoint sum of equal steps. The attributions sum to the difference of the score
+    between input and baseline (completeness), up to the error of that sum.
 
     Args:
         model: a classifier.
         x: network input (N, C, H, W).
         score: a function from logits to a scalar.
-        passes: how many steps.
+        passes: number of steps.
 
     Returns:
-        Signed contributions in the unit of the score, (N, C, H, W).
+        Signed attributions in units of the score, (N, C, H, W).
     """
     total = torch.zeros_like(x)
     for step in steps(range(passes), "step"):
