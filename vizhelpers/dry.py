@@ -43,7 +43,7 @@ def dry_run(
     refuse_lazy(inside)
     refusals: list[Exception] = []
     for make in (_itself,) if _hooks_refer_to(inside) else (_on_meta, twin, _itself):
-        # The model itself only runs where a copy could not stand for it.
+        # The model itself runs only if a copy failed for lack of a part of the original.
         if make is _itself and refusals and not any(isinstance(e, _NO_COPY) for e in refusals):
             break
         refusals = []
@@ -56,12 +56,12 @@ def dry_run(
     raise refusals[0]
 
 
-# What a copy that lacks a part raises.
+# Errors of a copy that lacks a part of the original.
 _NO_COPY = (NotItself, AttributeError, KeyError, TypeError)
 
 
 def _hooks_refer_to(model: nn.Module) -> bool:
-    """Whether a hook holds a part of the model in its closure: no copy could have such a hook."""
+    """Return whether a hook's closure holds a module of the model, so that no copy can run it."""
     ids = {id(module) for module in model.modules()}
     tables = (v for m in model.modules() for k, v in vars(m).items() if k.endswith("_hooks"))
     return any(
@@ -104,7 +104,7 @@ def _itself(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _ready(model: nn.Module, make: Callable[[nn.Module], nn.Module]) -> Iterator[nn.Module]:
-    """Yield what runs in the model's stead; random numbers that it draws are given back."""
+    """Yield the module that runs instead of the model; restore the CPU's random state on exit."""
     if make is _itself:
         with drawn_on_cpu(), readers_hooks_away(model):
             yield model

@@ -38,9 +38,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def process_wide() -> Iterator[None]:
-    """Hold the lock of whatever changes a setting of the whole process and puts it back.
+    """Hold the lock for temporary changes of process-wide settings, for a ``with`` block.
 
-    Two threads that did so at a time would leave the setting of one of them behind.
+    Without it, two threads could restore their settings in the wrong order.
     """
     with _process:
         yield
@@ -99,7 +99,7 @@ def without_autocast() -> Iterator[None]:
 
 @contextmanager
 def _uncompiled(model: nn.Module) -> Iterator[None]:
-    """Run compiled modules as they are written, so that the hooks inside them are called."""
+    """Run compiled modules uncompiled in a ``with`` block, so that hooks inside them are called."""
     if not any(map(_is_compiled, model.modules())):
         yield
         return
@@ -108,7 +108,7 @@ def _uncompiled(model: nn.Module) -> Iterator[None]:
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    """Whether a module, or its ``forward`` alone, went through ``torch.compile``."""
+    """Return whether a module, or its ``forward`` alone, was compiled by ``torch.compile``."""
     if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
         return True
     return hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
@@ -217,7 +217,7 @@ def _explained(model: nn.Module, x: Tensor, error: Exception) -> Exception | Non
     if isinstance(error, TypeError) and (several := _several_inputs(model)):
         return TypeError(several)
     frames = list(traceback.walk_tb(error.__traceback__))
-    if _own_words(*frames[-1], error):
+    if _own_words(frames[-1][0], error):
         return None
     if known := cause_of(model, error):
         return ValueError(known)
@@ -269,13 +269,13 @@ def _several_inputs(model: nn.Module) -> str:
 
 
 def raised_by_model(error: BaseException) -> bool:
-    """Whether an error came out of the model's own code, explained here or passed on as it is."""
+    """Return whether the model raised the error, rather than a check of this package."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("vizhelpers")
     return error.__cause__ is not None or not own
 
 
-def _own_words(frame: Any, line: int, error: Exception) -> bool:
+def _own_words(frame: Any, error: Exception) -> bool:
     """Return whether a ``raise`` in the model's own code raised the error.
 
     An error from torch's C++ code has the line that called it as its last frame, not a ``raise``.
