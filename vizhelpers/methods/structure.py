@@ -111,7 +111,7 @@ def module_tree(
     Example:
         >>> module_tree(nn.Sequential(nn.Conv2d(3, 8, 3)), 1, input_size=(1, 3, 8, 8))
         Sequential on [1, 3, 8, 8]: 224 parameters
-        0             Conv2d  [1, 8, 6, 6]            224  100.0%
+        0           Conv2d  [1, 8, 6, 6]            224  100.0%
     """
     depth, size = whole("depth", depth, 1), _checked_size(model, input_size)
     model = bare(model)
