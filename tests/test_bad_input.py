@@ -140,7 +140,7 @@ WORDS = {
     "an SVG drawing": b'<?xml version="1.0"?>\n<svg/>',
     "JSON": b'{"error": 404}',
     "unpack": b"PK\3\4....",
-    "a film": b"\0\0\0\x20ftypisom....",
+    "a video": b"\0\0\0\x20ftypisom....",
     "0 bytes": b"",
     "Nothing is fetched": "https://example.org/cat.jpg",
     "path is empty": " ",
