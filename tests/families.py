@@ -219,7 +219,7 @@ def _counted(count: int, model: nn.Module) -> None:
 # What a cell says of a refusal, by words of its text.
 REASONS = {
     "uses none between": "no ReLU",
-    "one linear step": "no head",
+    "one linear layer": "no head",
     "299x299": "299 only",
 }
 _PREFACE = """# Every function on all classification models of torchvision
@@ -229,7 +229,7 @@ Written by `pytest -m matrix`, one process for each model. Weights are random, o
 so); parameters, buffers, modes, hooks and random states are as before. Else the refusal:
 
 - *no ReLU*: guided backpropagation changes the gradient at ReLUs, and none lies on its way;
-- *no head*: the original CAM needs a mean over a layer's maps and one linear step to the logits;
+- *no head*: the original CAM needs a mean over a layer's maps and one linear layer to the logits;
   every layer with maps was tried (DenseNet's mean is over a ReLU that is a function, not a layer);
 - *299 only*: `flash.Backprop` keeps FlashTorch's rule that Inception takes 299 x 299.
 """

@@ -33,15 +33,15 @@ def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
         output = output.dequantize()
     if _both_ways(model, output, x):
         raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(output.shape)}: that can be read as "
+            f"Layer {layer!r} has an output of shape {tuple(output.shape)}: that can be read as "
             "(N, C, h, w) and as (N, h, w, C), and this network uses both orders. An input of "
-            "another size makes it plain; viz.capture returns the output as it is."
+            "another size decides it; viz.capture returns the output as it is."
         )
     maps = arranged(model, output, x)
     if maps is None or maps.shape[2] * maps.shape[3] == 1:
         raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(output.shape)}: no rows and columns are left "
-            "to show. Choose a layer before the pooling or flattening that ends them. (viz.capture "
+            f"Layer {layer!r} has an output of shape {tuple(output.shape)}: no rows and columns are "
+            "left to show. Choose a layer before the pooling or flattening that ends them. (viz.capture "
             "returns the output as it is.)"
         )
     return maps

@@ -34,6 +34,8 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
     candidates = list(dict.fromkeys(_candidates(bare(model))))
     try:
         return dry_run(model, candidates, runs)
+    except TypeError:  # several inputs: no size would help
+        raise
     except Exception as error:
         raise ValueError(
             f"{type(bare(model)).__name__} runs on none of {len(candidates)} common input sizes. "

@@ -33,8 +33,8 @@ def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence
     output = arranged(model, found, x)
     if output is None:
         raise ValueError(
-            f"Layer {layer!r} puts out shape {tuple(found.shape)}; expected maps (N, C, H, W), or "
-            "tokens that lie on the image."
+            f"Layer {layer!r} has an output of shape {tuple(found.shape)}; expected maps "
+            "(N, C, H, W), or tokens that lie on the image."
         )
     for channel in channels:
         if not 0 <= channel < output.shape[1]:

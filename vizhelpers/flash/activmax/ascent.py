@@ -67,7 +67,7 @@ def climb(
     curves = torch.stack(means, dim=1)
     if curves.isnan().any() or x.isnan().any():
         raise ValueError(
-            f"Layer {layer!r} puts out NaN, or its gradient is NaN: the weights diverged in "
+            f"Layer {layer!r} outputs NaN, or its gradient is NaN: the weights diverged in "
             "training, or numbers overflowed, so no picture raises its activation."
         )
     pictures = [[x[i : i + 1] for x in batches] for i in range(len(filters))]
