@@ -40,9 +40,9 @@ def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
     maps = arranged(model, output, x)
     if maps is None or maps.shape[2] * maps.shape[3] == 1:
         raise ValueError(
-            f"Layer {layer!r} has an output of shape {tuple(output.shape)}: no rows and columns are "
-            "left to show. Choose a layer before the pooling or flattening that ends them. (viz.capture "
-            "returns the output as it is.)"
+            f"Layer {layer!r} has an output of shape {tuple(output.shape)}: no rows and columns "
+            "are left to show. Choose a layer before the pooling or flattening that ends them. "
+            "(viz.capture returns the output as it is.)"
         )
     return maps
 
