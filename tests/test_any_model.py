@@ -1111,6 +1111,8 @@ def test_a_model_without_numbers_or_made_for_inference_is_told_so(x: Tensor) -> 
     viz.predict(model, x)
     with pytest.raises(ValueError, match=r"built under torch\.inference_mode"):
         viz.saliency(model, x)
+    with pytest.raises(ValueError, match="to have 3 channels"):
+        viz.predict(model, x[:, :1])
 
 
 def test_nan_gradients_are_told_in_words(x: Tensor) -> None:

@@ -200,7 +200,8 @@ def cause_of(model: nn.Module, error: BaseException, what: str = "it") -> str | 
         error: the error that torch raised.
         what: the tensor that gradients were taken with respect to, such as "layer 'conv1'".
     """
-    if any(parameter.is_inference() for parameter in model.parameters()):
+    built = any(parameter.is_inference() for parameter in model.parameters())
+    if built and "nference tensor" in str(error):
         return (
             f"{type(bare(model)).__name__} was built under torch.inference_mode, so no gradient "
             "can pass through its parameters. Build or load it outside of that block."
