@@ -1135,3 +1135,12 @@ def test_a_convolution_that_initialises_itself_in_its_own_way_still_has_random_k
 
     model = nn.Sequential(Own(3, 4, 3))
     assert viz.kernels(model, "0", random_seed=1).frames.std() > 0
+
+
+def test_a_cam_says_where_it_explains_a_probability(x: Tensor) -> None:
+    inside = nn.Sequential(Net(), nn.Softmax(1))
+    assert (
+        "of a probability (the model ends in a softmax)" in viz.cam(inside, x, "0.last").titles[0]
+    )
+    assert "probability" not in viz.cam(inside, x, "0.last", method="eigencam").titles[0]
+    assert "probability" not in viz.cam(Net(), x, "last").titles[0]

@@ -159,6 +159,19 @@ def probabilities(scores: Tensor, ending: str = "") -> tuple[Tensor, str]:
     return scores.softmax(dim=1), ""
 
 
+def already_probability(output: Any, ending: str) -> str:
+    """Return why a model's output is taken for probabilities, in words; "" for logits.
+
+    Args:
+        output: the model's output.
+        ending: the model's last function, as ``logits_and_ending`` returns it.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        return ""
+    single_logit = output.shape[1] == 1 and not ending
+    return "" if single_logit else probabilities(output, ending)[1]
+
+
 def class_scores(output: Any, classes: Sequence[int] = (), *, images: int | None = None) -> Tensor:
     """Return a model's output as rows of class scores, (N, classes); validate it.
 

@@ -4,7 +4,7 @@ As in ``layers``, the model is left unchanged, including the ``.grad`` of its pa
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.classes import class_scores, each_class, probabilities
+from vizhelpers.classes import Ending, class_scores, each_class, probabilities
 from vizhelpers.inputs import HasTensor, bare, input_tensor
 from vizhelpers.layers import Layer, as_list, pick, recording
 from vizhelpers.passes import cause_of, evaluating, forward
@@ -99,6 +99,7 @@ def activations_and_gradients(
     scores: Sequence[Score],
     *,
     check: Callable[[str, Tensor], object] | None = None,
+    ending: Ending | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]], Tensor]:
     """Return each layer's activations, their gradient for each score, and the logits.
 
@@ -111,6 +112,7 @@ def activations_and_gradients(
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         check: called with each layer's path and activation before the backward passes; it raises an
             error if the caller cannot use the activation.
+        ending: watches the forward pass.
 
     Returns:
         ``{name: activation}``; ``{name: gradients}``, one d score / d activation for each score,
@@ -123,7 +125,8 @@ def activations_and_gradients(
     names = as_list(model, layers)
     x = input_tensor(model, sample)
     with _differentiable(model, x) as leaf, recording(model, names) as record:
-        output = class_scores(forward(model, leaf.clone()), images=len(leaf))
+        with ending or nullcontext():
+            output = class_scores(forward(model, leaf.clone()), images=len(leaf))
         outputs = pick(record, names)
         for name, out in outputs.items():
             if check is not None:
@@ -151,6 +154,7 @@ def input_gradients(
     scores: Sequence[Score],
     *,
     guided: bool = False,
+    ending: Ending | None = None,
 ) -> tuple[list[Tensor], Tensor]:
     """Return d score / d input, (N, C, H, W), for each score, and the logits.
 
@@ -162,6 +166,7 @@ def input_gradients(
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         guided: at each ReLU also set negative gradients to zero in the backward pass
             (Springenberg et al. 2014, "Striving for Simplicity").
+        ending: watches the forward pass.
 
     Returns:
         The signed gradient of each score, (N, C, H, W); and the logits of the same pass.
@@ -174,7 +179,8 @@ def input_gradients(
         _refuse_scripted(model)
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
-        output = class_scores(forward(model, leaf.clone()), images=len(leaf))
+        with ending or nullcontext():
+            output = class_scores(forward(model, leaf.clone()), images=len(leaf))
         several = len(scores) > 1  # for one score the graph is freed during the backward pass
         gradients = [
             gradients_of(score(output), [leaf], model, ["the pixels"], retain_graph=several)[0]

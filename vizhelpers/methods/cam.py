@@ -14,7 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.arguments import listed, one_of
-from vizhelpers.classes import ClassName, Target, Wanted, class_scores, targets_of, wanted_classes
+from vizhelpers.classes import (
+    ClassName,
+    Ending,
+    Target,
+    Wanted,
+    already_probability,
+    class_scores,
+    targets_of,
+    wanted_classes,
+)
 from vizhelpers.gradients import activations_and_gradients, logit_of
 from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
 from vizhelpers.layers import Layer, as_list, captured, layer_name
@@ -137,7 +146,7 @@ def cams_by_layer(
             layer,
             maps,
             _meaning_of_zero(model, x, layer, maps, seen.gradients.get(layer)),
-            _notes(model, x, layer, seen, method) or [""] * (len(maps) * len(x)),
+            _notes(model, x, layer, seen, method, len(maps) * len(x)),
         )
         for layer, maps in _made(model, x, seen, classes, method).items()
     ]
@@ -193,11 +202,13 @@ class _Seen:
         gradients: of each layer, one for each class, in the layer's own shape; empty if the method
             needs none.
         output: the model's output.
+        already_probability: why the output is taken for probabilities, in words; "" for logits.
     """
 
     maps: Mapping[str, Tensor]
     gradients: Mapping[str, Sequence[Tensor]]
     output: Any
+    already_probability: str
 
 
 @dataclass(frozen=True)
@@ -224,12 +235,17 @@ def _seen(
         return as_maps(model, layer, output, x).float()
 
     gradients: Mapping[str, Sequence[Tensor]] = {}
+    ending = Ending()
     if CAM_METHODS[method] == "gradient":
         scores = [logit_of(index) for index in wanted]
-        outputs, gradients, output = activations_and_gradients(model, x, layers, scores, check=laid)
+        outputs, gradients, output = activations_and_gradients(
+            model, x, layers, scores, check=laid, ending=ending
+        )
     else:
-        outputs, output = captured(model, x, layers)
-    return _Seen({layer: laid(layer, outputs[layer]) for layer in layers}, gradients, output)
+        with ending:
+            outputs, output = captured(model, x, layers)
+    maps = {layer: laid(layer, outputs[layer]) for layer in layers}
+    return _Seen(maps, gradients, output, already_probability(output, ending.of(output)))
 
 
 def _meaning_of_zero(
@@ -251,15 +267,18 @@ def _meaning_of_zero(
     return "no support"
 
 
-def _notes(model: nn.Module, x: Tensor, layer: str, seen: _Seen, method: str) -> list[str]:
-    """Return ``signed_weights`` of each class and image for Grad-CAM++; [] for other methods."""
+def _notes(
+    model: nn.Module, x: Tensor, layer: str, seen: _Seen, method: str, count: int
+) -> list[str]:
+    """Return what the title of each map has to say, for ``count`` maps; "" for nothing."""
+    of = seen.already_probability
+    common = f"of a probability ({of})" if of and CAM_METHODS[method] != "forward" else ""
     if method != "gradcam++":
-        return []
+        return [common] * count
     maps = seen.maps[layer]
     gradients = [as_maps(model, layer, g, x).float() for g in seen.gradients[layer]]
-    return [
-        signed_weights(a, g) for of_class in gradients for a, g in zip(maps, of_class, strict=True)
-    ]
+    pairs = [pair for of_class in gradients for pair in zip(maps, of_class, strict=True)]
+    return [" · ".join(filter(None, (common, signed_weights(a, g)))) for a, g in pairs]
 
 
 def _made(

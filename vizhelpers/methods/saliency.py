@@ -12,8 +12,8 @@ from vizhelpers.classes import (
     Ending,
     Target,
     Wanted,
+    already_probability,
     logits_and_ending,
-    probabilities,
     targets_of,
     wanted_classes,
 )
@@ -113,9 +113,8 @@ def _score(of: str, target: Wanted, ending: Callable[[Tensor], str]) -> Score:
 
 
 def _said(of: str, output: Tensor, ending: str) -> str:
-    """Return what was differentiated: "probability" also for a model that ends in a softmax."""
-    single = output.shape[1] == 1 and not ending
-    return "probability" if probabilities(output, ending)[1] and not single else of
+    """Return what was differentiated: the output of a model with a softmax inside is no logit."""
+    return "probability" if already_probability(output, ending) else of
 
 
 @without_autocast()
@@ -145,11 +144,10 @@ def saliencies(
     wanted = wanted_classes(model, targets, len(x), labels=labels)
     ending = Ending()
     scores = [_score(of, index, ending.of) for index in wanted]
-    with ending:
-        found = {
-            guided: input_gradients(model, x, scores, guided=guided)
-            for guided in dict.fromkeys(method == "guided" for method in methods)
-        }
+    found = {
+        guided: input_gradients(model, x, scores, guided=guided, ending=ending)
+        for guided in dict.fromkeys(method == "guided" for method in methods)
+    }
     stacks = []
     for method in methods:
         gradients, output = found[method == "guided"]
