@@ -201,7 +201,8 @@ def _from_fourier(
         with evaluating(model):
             means = mean_activations(model, x, layer, channels)
             (spectrum.grad,) = gradients_of(means.sum(), [spectrum], model, ["the pixels"])
-        adam.step()
+        with torch.device("cpu"):  # its counters are made on the default device
+            adam.step()
     return pictures, values
 
 
