@@ -496,9 +496,8 @@ def test_threads_that_share_a_model_or_a_part_of_one_get_the_same_answers(x: Ten
 @pytest.fixture
 def elsewhere() -> Iterator[None]:
     """The default device is another one than the CPU, as on a machine with a GPU."""
-    torch.set_default_device("meta")
-    yield
-    torch.set_default_device(None)
+    with torch.device("meta"):  # torch.set_default_device does the same, and is hard to undo
+        yield
 
 
 def _every_call(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
