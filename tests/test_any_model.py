@@ -1143,3 +1143,14 @@ def test_a_cam_says_where_it_explains_a_probability(x: Tensor) -> None:
     )
     assert "probability" not in viz.cam(inside, x, "0.last", method="eigencam").titles[0]
     assert "probability" not in viz.cam(Net(), x, "last").titles[0]
+
+
+def test_a_saved_panel_leaves_out_what_the_model_refuses(tmp_path: Any) -> None:
+    panel = viz.explore_cam(Cifar(), "cat", transform=T.Compose([T.Resize((32, 32)), T.ToTensor()]))
+    methods = panel.page().requests["method"]
+    assert "cam" not in methods and {"gradcam", "layercam", "eigencam"} <= set(methods)
+    assert panel.save_html(tmp_path / "cam.html").stat().st_size > 1000
+    panel.close()
+    both = viz.explore_summary({"small": Cifar(), "any": Net()})
+    assert both.page().requests["model"] == ["small", "any"]
+    both.close()

@@ -332,12 +332,11 @@ class Panel:
         """Return what ``save_html`` writes."""
         now = self._shown_values
         choices = {name: self._offline_choices(name, now[name]) for name in self.requests}
-        combinations = list(product(*choices.values()))
-        scenes = [
-            self._scene_for(dict(zip(choices, (value for _, value in row), strict=True)))
-            for row in combinations
-        ]
-        values = [tuple(value for _, value in row) for row in combinations]
+        found: dict[tuple[Any, ...], Scene] = {}
+        while not self._computed(choices, now, found):
+            pass  # a choice was left out
+        values = [tuple(v for _, v in row) for row in product(*choices.values())]
+        scenes = [found[row] for row in values]
         return Page(
             name=self.title,
             png=self._png(),
@@ -349,6 +348,31 @@ class Panel:
             controls=[[control.wire() for control in controls_of(scene)] for scene in scenes],
             state={**self._state(), "scene": values.index(tuple(now.values()))},
         )
+
+    def _computed(
+        self,
+        choices: dict[str, list[tuple[str, Any]]],
+        now: Mapping[str, Any],
+        found: dict[tuple[Any, ...], Scene],
+    ) -> bool:
+        """Compute the scene of each combination of choices, and return whether all are there.
+
+        Where the model refuses one, such as the original CAM, the choice that led to it is left
+        out of ``choices``.
+        """
+        for row in product(*choices.values()):
+            values = {name: value for name, (_, value) in zip(choices, row, strict=True)}
+            key = tuple(values.values())
+            try:
+                found[key] = found.get(key) or self._scene_for(values)
+            except ValueError:
+                other = [name for name in choices if values[name] != now[name]]
+                if not other:
+                    raise
+                last = other[-1]
+                choices[last] = [pair for pair in choices[last] if pair[1] != values[last]]
+                return False
+        return True
 
     def _offline_choices(self, name: str, now: Any) -> list[tuple[str, Any]]:
         texts = {value: text for text, value in _pairs(self.requests[name])}

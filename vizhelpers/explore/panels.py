@@ -32,6 +32,7 @@ from vizhelpers.methods.features import feature_maps
 from vizhelpers.methods.kernels import convolution, kernels
 from vizhelpers.methods.saliency import ONE_PASS, saliencies
 from vizhelpers.methods.structure import ModelSummary, module_tree, summary
+from vizhelpers.methods.work import in_units
 from vizhelpers.samples import Sample
 from vizhelpers.stack import ImageStack
 from vizhelpers.view.charts import Bars, Curve
@@ -168,7 +169,7 @@ def _resized(size: Sequence[int], batch: int, side: int) -> tuple[int, ...]:
 def _growth(name: str, one: ModelSummary, now: ModelSummary) -> Bars:
     rows = [
         ("parameters", one.parameters, now.parameters, f"{now.parameters:,}"),
-        ("mult-adds", one.mult_adds, now.mult_adds, f"{now.mult_adds / 1e9:.2f} G"),
+        ("mult-adds", one.mult_adds, now.mult_adds, in_units(now.mult_adds)),
         *(
             (label, getattr(one, key), getattr(now, key), f"{getattr(now, key) / 1e6:.2f} MB")
             for label, key in (

@@ -60,7 +60,7 @@ def kernels(
             axes={"layer": [layer]},
             scale="diverging",
             name=f"{trained}{layer}: {out} x {into} weights of a 1x1 convolution",
-            titles=["rows: output channel, columns: input channel"],
+            titles=["rows: out, columns: in"],
             unit="weight",
         )
     return ImageStack(

@@ -18,6 +18,7 @@ from vizhelpers.view.canvas import DPI, Canvas, new_figure
 from vizhelpers.view.letters import FONT, HEAD, HEAD_LINE, LINE, fits, outlines, wrap
 from vizhelpers.view.style import default_style
 
+_LINES = 4  # of a tile's title
 _DESCENT = 0.32 * FONT / 72  # inches from a tile up to the letters' base line
 _GAP = 0.05  # inches between tiles
 _EDGE = 0.06  # inches around all
@@ -195,7 +196,8 @@ def _wrapped(titles: Sequence[str], width: int, tile_width: float) -> list[str]:
     pitch = _pitch(width, tile_width)
     if not any(titles) or not fits("0000", pitch, FONT):
         return [""] * len(titles)
-    return ["\n".join(wrap(title, pitch - _GAP, FONT)[:4]) if title else "" for title in titles]
+    lines = [wrap(title, pitch - _GAP, FONT) if title else [""] for title in titles]
+    return ["\n".join(row if len(row) <= _LINES else [*row[: _LINES - 1], "…"]) for row in lines]
 
 
 def _canvas(tiles: np.ndarray, columns: int, rows: _Rows) -> tuple[np.ndarray, _Grid]:
