@@ -72,10 +72,10 @@ def predict(
         raise ValueError(f"predict takes one photograph, got {len(x)}; loop over x[i:i + 1].")
     scores, ending = logits_and_ending(model, x)
     shares, assumed = probabilities(scores, ending)
-    labels = _names(model, labels, scores.shape[1])
+    names = _names(model, labels, scores.shape[1])
     top = shares[0].topk(min(k, shares.shape[1]))
     return [
-        Prediction(index, class_label(model, index, labels=labels), probability, assumed)
+        Prediction(index, _label(names, index), probability, assumed)
         for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]
 
@@ -229,7 +229,10 @@ def each_class(scores: Tensor, target: int | Sequence[int | None] | None) -> lis
 
 def class_label(model: nn.Module, index: int, *, labels: Sequence[str] | None = None) -> str:
     """Return the name of a class, or its index as text if the model has no class names."""
-    names = _labels(model, labels)
+    return _label(_labels(model, labels), index)
+
+
+def _label(names: Sequence[str], index: int) -> str:
     return names[index] if index < len(names) else str(index)
 
 
@@ -363,17 +366,15 @@ def targets_of(
             return [index for index in target if index is not None]
         return each_class(class_scores(output, images=images), target)
 
-    if isinstance(output, Tensor) and output.ndim:
-        labels = _names(model, labels, output.shape[1] if output.ndim == 2 else 1)
-    return [_target(model, target, indices(target), labels) for target in wanted]
+    known = isinstance(output, Tensor) and output.ndim > 0
+    names = _names(model, labels, (output.shape[1] if output.ndim == 2 else 1) if known else 0)
+    return [_target(target, indices(target), names) for target in wanted]
 
 
-def _target(
-    model: nn.Module, wanted: Wanted, indices: Sequence[int], labels: Sequence[str] | None
-) -> Target:
-    names = [class_label(model, index, labels=labels) for index in indices]
+def _target(wanted: Wanted, indices: Sequence[int], names: Sequence[str]) -> Target:
+    labels = [_label(names, index) for index in indices]
     several = "predicted" if wanted is None else "one for each image"
-    return Target(indices, names[0] if len(set(names)) == 1 else several, names)
+    return Target(indices, labels[0] if len(set(labels)) == 1 else several, labels)
 
 
 def _names(model: nn.Module, labels: Sequence[str] | None, outputs: int) -> Sequence[str]:

@@ -51,6 +51,8 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
 
 def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
     """Return a copy of a value, containers entry by entry, or the value if it cannot be copied."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value  # most attributes
     if id(value) in memo:
         return memo[id(value)]
     if isinstance(value, Tensor):
