@@ -1154,3 +1154,130 @@ def test_a_saved_panel_leaves_out_what_the_model_refuses(tmp_path: Any) -> None:
     both = viz.explore_summary({"small": Cifar(), "any": Net()})
     assert both.page().requests["model"] == ["small", "any"]
     both.close()
+
+
+def test_a_class_search_that_failed_does_not_block_the_other_controls() -> None:
+    panel = viz.explore_saliency(viz.load_model(), "cat")
+    panel.controls["other"].value = "shark"
+    assert panel.wait(20) and "contain 'shark'" in panel.message
+    panel.controls["photograph"].value = "panda"
+    assert panel.wait(20) and panel.message == "" and panel.controls["other"].value == ""
+    assert "giant panda" in panel.scene.axes["class"]
+    panel.close()
+
+
+def test_a_class_that_another_network_does_not_know_is_cleared() -> None:
+    transform = T.Compose([T.Resize((32, 32)), T.ToTensor()])
+    panel = viz.explore_saliency(Cifar(), "cat", transform=transform)
+    panel.controls["network"].value = "SqueezeNet 1.1"
+    assert panel.wait(20)
+    panel.controls["other"].value = "tabby"
+    assert panel.wait(20) and panel.scene.axes["class"][0] == "tabby"
+    panel.controls["network"].value = "Cifar"
+    assert panel.wait(20) and panel.message == ""
+    assert panel.scene.axes["class"][0].isdigit()
+    panel.close()
+
+
+def test_a_summary_offers_no_size_that_turns_into_rows() -> None:
+    panel = viz.explore_summary(Views())
+    slider = panel.requests["side"]
+    assert slider.disabled and slider.value == 32
+    panel.close()
+
+
+def test_a_closed_panel_says_so_where_it_is_shown() -> None:
+    panel = viz.explore_structure(Net())
+    panel.close()
+    assert panel._repr_mimebundle_()[0] == {
+        "text/plain": "This panel is closed. Run its cell again."
+    }
+
+
+class Dictionary(Net):
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x)}
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        (lambda: viz.explore_filters(Cifar(), channel=99), "no channel 99.*0 to 3"),
+        (lambda: viz.explore_kernels(Cifar(), out=99), "no output channel 99"),
+        (
+            lambda: viz.explore_feature_maps(Net(), "cat", transform=SMALL, channel=9),
+            "no channel 9",
+        ),
+        (lambda: viz.explore_summary(Cifar(), side=64), "side=64.*32"),
+        (lambda: viz.explore_summary(Net(), batch=1000), "batch=1000"),
+        (lambda: viz.explore_structure({}), "models is empty"),
+        (
+            lambda: viz.explore_saliency(Dictionary(), transform=SMALL, method="guided"),
+            "dict",
+        ),
+    ],
+)
+def test_panels_refuse_what_the_functions_refuse(call: Callable[[], Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        call()
+
+
+def test_a_summary_names_why_torchinfo_differs() -> None:
+    normalised = nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(3, 8, 3)))
+    assert "whose weight is computed" in repr(viz.summary(normalised, SIZE))
+
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(36, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.zeros(len(x), 16, device=x.device)
+            for row in range(x.shape[2]):
+                h = self.cell(x[:, :, row].flatten(1), h)
+            return h
+
+    text = repr(viz.summary(Cell(), SIZE))
+    assert "counts GRUCell in another way" in text and "biases" not in text
+
+
+def test_a_single_limit_beyond_all_values_turns_no_scale_round() -> None:
+    frames = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    assert viz.ImageStack(frames, {"n": [0]}, vmin=50).limits() == [(50.0, 50.0)]
+    assert viz.ImageStack(frames - 20, {"n": [0]}, vmax=-50).limits() == [(-50.0, -50.0)]
+
+
+def test_torchvisions_own_files_are_read_by_path_as_torchvision_reads_them(tmp_path: Any) -> None:
+    import torchvision
+
+    dense = viz.load_model("densenet121", weights=None)
+    old = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in dense.state_dict().items()
+    }
+    assert old.keys() != dense.state_dict().keys()
+    torch.save(old, tmp_path / "densenet121.pth")
+    read = viz.load_model("densenet121", weights=tmp_path / "densenet121.pth")
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(read(x), dense(x))
+    google = torchvision.models.googlenet(weights=None, init_weights=False)
+    name = torchvision.models.GoogLeNet_Weights.DEFAULT.url.rpartition("/")[2]
+    for file, changed in ((name, True), ("mine.pth", False)):
+        torch.save(google.state_dict(), tmp_path / file)
+        loaded = viz.load_model("googlenet", weights=tmp_path / file)
+        assert loaded.transform_input is changed
+
+
+def test_a_transform_keeps_the_crop_of_the_photograph_and_not_of_a_probe() -> None:
+    class Keeps:
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def __call__(self, image: Any) -> Tensor:
+            self.seen.append(image)
+            return SMALL(image)
+
+    keeps = Keeps()
+    sample = viz.prepare(Net(), "cat", transform=keeps)
+    assert len(keeps.seen) == 1
+    assert sample.view.std() > 10

@@ -808,7 +808,7 @@ PANELS = [
         # and of what is asked for; before these, a pass finds the usual size.
         "explore_summary",
         lambda g: viz.explore_summary(g.model),
-        {**SCENE, "model copied": 5, "meta pass": 4, "hook": 12 * MODULES},
+        {**SCENE, "model copied": 5, "meta pass": 4, "hook": 8 * MODULES},
         beside(3, 1),
         {
             "batch": (9, {**SCENE, "model copied": 1, "meta pass": 1, "hook": 4 * MODULES}),

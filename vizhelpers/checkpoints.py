@@ -15,6 +15,7 @@ from vizhelpers.errors import WeightsUnavailable
 from vizhelpers.filetypes import is_safetensors, kind_of, without_bytes
 from vizhelpers.mismatch import explained, plain_name, with_lines
 
+_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 # Files of torch before 1.6 begin with this magic number; three pickles precede the object.
 _LEGACY, _LEGACY_PICKLES = b"\x80\x02\x8a\nl\xfc\x9cF", 3
@@ -33,6 +34,9 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
             and gives the lines of code that convert it, if possible.
     """
     saved = read_checkpoint(path)
+    if architecture.startswith("densenet") and isinstance(saved, dict):
+        # torchvision's own files have names that Python modules cannot have, and it renames them.
+        saved = {_DENSENET.sub(r"\1\2", str(key)): value for key, value in saved.items()}
     try:
         model.load_state_dict(saved)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -133,15 +137,18 @@ def _pickled_objects(path: Path, error: Exception) -> str:
     words = f"{path.name} holds more than tensors ({holds}), and unpickling that can run any code."
     key = next((key for key in _USUAL_KEYS if key in texts), None)
     if key is None and holds.startswith("numpy."):
-        tensors = "{key: torch.as_tensor(value) for key, value in saved.items()}"
-        line = f"torch.save({tensors}, {plain!r})"
+        lines = ["saved = {key: torch.as_tensor(value) for key, value in saved.items()}"]
     else:
-        line = f"torch.save(saved[{key or 'the key of the weights'!r}], {plain!r})"
+        lines = [
+            f"saved = saved[{key or 'the key of the weights'!r}]",
+            "saved = saved.state_dict() if hasattr(saved, 'state_dict') else saved",
+        ]
     return with_lines(
         f"{words} If you trust its source, save the weights alone:",
         saved,
         "print(saved.keys())",
-        line,
+        *lines,
+        f"torch.save(saved, {plain!r})",
     )
 
 

@@ -1,6 +1,6 @@
 """Networks with real weights: the bundled SqueezeNet 1.1, torchvision's, and the reader's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -85,6 +85,11 @@ def load_model(
     """
     if not isinstance(name, str):
         raise TypeError(f"name={said(name)}: expected the name of a model, a text.")
+    if isinstance(weights, Mapping):
+        raise TypeError(
+            "weights= takes no state dict. Build the model with weights=None, then call "
+            "model.load_state_dict(state_dict)."
+        )
     if weights is not None and not isinstance(weights, (str, Path, WeightsEnum)):
         raise TypeError(
             f"weights={said(weights)}: expected 'DEFAULT' for trained ones, None for random ones, "

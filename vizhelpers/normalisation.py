@@ -1,5 +1,7 @@
 """Find and undo what a transform does to colours: x = matrix @ rgb + shift at each pixel."""
 
+import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,6 +131,9 @@ def probe_colours(
         size: width and height of those pictures, equal to the photograph's for the same crop.
         states: ``random_states()`` to start from.
     """
+    # A copy, since it may keep what it saw, or hold a generator; with a lock or a file it has none.
+    with contextlib.suppress(Exception):
+        transform = copy.deepcopy(transform)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -245,10 +245,12 @@ class ImageStack:
 
     def _common_limits(self) -> tuple[float, float]:
         low, high = self._limits_of(self.frames)
-        return (
-            low if self.vmin is None else float(self.vmin),
-            high if self.vmax is None else float(self.vmax),
-        )
+        # A single limit beyond all values takes the other end along: no scale runs backwards.
+        if self.vmin is not None:
+            low, high = float(self.vmin), max(high, float(self.vmin))
+        if self.vmax is not None:
+            low, high = min(low, float(self.vmax)), float(self.vmax)
+        return low, high
 
     def _limits_of(self, frames: np.ndarray) -> tuple[float, float]:
         finite = frames[np.isfinite(frames)]

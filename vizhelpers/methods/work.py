@@ -117,18 +117,38 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
         return ""
     fewer = [(module, done - macs) for module, macs, done in leaves if done > macs]
     more = [(module, macs - done) for module, macs, done in leaves if macs > done]
-    linear = sum(amount for module, amount in fewer if isinstance(module, nn.Linear))
+    computed = sum(amount for module, amount in fewer if _computes_weight(module))
+    linear = sum(
+        amount
+        for module, amount in fewer
+        if isinstance(module, nn.Linear) and not _computes_weight(module)
+    )
+    # To torchinfo a parametrised layer is a container, and what it does itself is not counted.
+    computed += sum(
+        done
+        for row, done in zip(rows, works, strict=True)
+        if not row.is_leaf_layer and _computes_weight(row.module)
+    )
     transposed = sum(amount for module, amount in more if isinstance(module, _TRANSPOSED))
-    beside = sum(amount for _, amount in more) - transposed
-    products = work - torchinfos - linear + transposed + beside
+    surplus = [(m, amount) for m, amount in more if not isinstance(m, _TRANSPOSED)]
+    beside = sum(amount for module, amount in surplus if _is_plain(module))
+    others = sum(amount for module, amount in surplus if not _is_plain(module))
+    names = sorted({type(module).__name__ for module, _ in surplus if not _is_plain(module)})
+    products = work - torchinfos - linear - computed + transposed + beside + others
     reasons = [
         (linear, "counts a linear layer once for each image, not at each place or token", "few"),
+        (
+            computed,
+            "leaves out layers whose weight is computed (weight_norm, spectral_norm, pruning)",
+            "few",
+        ),
         (products, "leaves out products outside of known layers, such as attention's", "few"),
         (transposed, "counts a transposed convolution at each place of its output", "many"),
         (beside, "counts biases and normalisation", "many"),
+        (others, f"counts {', '.join(names)} in another way", "many"),
     ]
-    # At least one of the four reasons accounts for a quarter of the difference.
-    worth_a_line = _ROUNDING / 4 * max(work, torchinfos)
+    # At least one of the six is a sixth of the difference.
+    worth_a_line = _ROUNDING / 6 * max(work, torchinfos)
     lines = [
         f"- it {words}: {in_units(amount)} too {way}"
         for amount, words, way in reasons
@@ -136,6 +156,19 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
     ]
     head = f"The work is {in_units(work)} mult-adds. torchinfo says {in_units(torchinfos)}:"
     return "\n".join([head, *lines])
+
+
+def _computes_weight(module: nn.Module) -> bool:
+    """Return whether a layer's weight is no parameter, but is computed from others."""
+    weight = getattr(type(module), "weight", None) or vars(module).get("weight")
+    return weight is not None and "weight" not in module._parameters
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether all that torchinfo may count in a layer are its bias and normalisation."""
+    name = type(module).__name__
+    plain = (nn.Linear, nn.modules.conv._ConvNd)
+    return isinstance(module, plain) or "Norm" in name
 
 
 def in_units(amount: int) -> str:
