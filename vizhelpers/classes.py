@@ -80,11 +80,6 @@ def predict(
     ]
 
 
-def logits(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the model's output before softmax, (N, classes), in eval mode, without gradients."""
-    return logits_and_ending(model, x)[0]
-
-
 def logits_and_ending(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
     """Return the output, (N, classes), and its last function: "sigmoid", "softmax" or ""."""
     with Ending() as ending:
@@ -227,11 +222,6 @@ def each_class(scores: Tensor, target: int | Sequence[int | None] | None) -> lis
     return [top if index is None else index for top, index in zip(predicted, each, strict=True)]
 
 
-def class_label(model: nn.Module, index: int, *, labels: Sequence[str] | None = None) -> str:
-    """Return the name of a class, or its index as text if the model has no class names."""
-    return _label(_labels(model, labels), index)
-
-
 def _label(names: Sequence[str], index: int) -> str:
     return names[index] if index < len(names) else str(index)
 
@@ -252,7 +242,7 @@ def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | 
         >>> class_index(viz.load_model(), "tabby")
         281
     """
-    names = _labels(model, labels)
+    names = labels_of(model, labels)
     if isinstance(target, str):
         return _index_of_name(target, names)
     try:
@@ -379,7 +369,7 @@ def _target(wanted: Wanted, indices: Sequence[int], names: Sequence[str]) -> Tar
 
 def _names(model: nn.Module, labels: Sequence[str] | None, outputs: int) -> Sequence[str]:
     """Return the name of each output; by convention one output is the second of two classes."""
-    names = _labels(model, labels)
+    names = labels_of(model, labels)
     return names[1:] if outputs == 1 and len(names) == 2 else names
 
 
@@ -397,7 +387,8 @@ def listed_labels(labels: Sequence[str] | Mapping[int, str]) -> list[str]:
     return texts("labels", labels)
 
 
-def _labels(model: nn.Module, labels: Sequence[str] | None) -> Sequence[str]:
+def labels_of(model: nn.Module, labels: Sequence[str] | None = None) -> Sequence[str]:
+    """Return a model's class names: ``labels``, or those that it was loaded with, or ()."""
     if labels is not None:
         return listed_labels(labels)
     known = card(model)

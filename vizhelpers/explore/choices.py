@@ -9,12 +9,11 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
-from vizhelpers.classes import Prediction, class_index, predict
+from vizhelpers.classes import Prediction, class_index, labels_of, predict
 from vizhelpers.errors import with_words
 from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.explore.networks import Networks, Shapes
 from vizhelpers.images import load_image, sample_images
-from vizhelpers.models import card
 from vizhelpers.samples import Sample, prepare
 from vizhelpers.view.charts import Bars
 
@@ -131,12 +130,6 @@ class Photographs:
         names = labels_of(model, labels)
         more = [names.index(label) for label in _HALVES.get(name, ()) if label in names]
         return list(dict.fromkeys([*first, *top, *more]))
-
-
-def labels_of(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return a model's class names: ``labels``, or those that it was loaded with, or ()."""
-    known = card(model)
-    return tuple(labels) if labels is not None else known.labels if known else ()
 
 
 def class_names(model: nn.Module, labels: Sequence[str] | None = None) -> tuple[str, ...]:
