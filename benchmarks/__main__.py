@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks import gradients, growth, pictures, processes, report, sliders
 from benchmarks.measure import FULL, QUICK, Budget, Result
-from vizhelpers.errors import unknown
+from vizhelpers.inputs.errors import unknown
 
 ROWS: dict[str, Callable[[Budget], Result]] = {
     **pictures.ROWS,

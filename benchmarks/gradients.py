@@ -19,7 +19,7 @@ from benchmarks import peers
 from benchmarks.measure import FLOOR, OURS, Budget, Call, Result, in_turn
 from benchmarks.pictures import encoded
 from benchmarks.shown import shown
-from vizhelpers.layers import run_to
+from vizhelpers.passes.capture import run_to
 from vizhelpers.view.canvas import Canvas
 
 CLASSES = [281, 282, 285, 207, 388]

@@ -18,7 +18,7 @@ import vizhelpers as viz
 from benchmarks.measure import FLOOR, MB, OURS, Budget, Result, Spread, in_turn, seconds
 from benchmarks.pictures import DOCUMENT
 from tools import build_notebooks
-from vizhelpers.weights import DATA
+from vizhelpers.inputs.weights.sources import DATA
 
 BARE = "torch + torchvision"
 NOTEBOOKS_GOAL = 60.0  # seconds

@@ -16,10 +16,10 @@ from snapshots import difference, snapshot
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.dry import dry_run
-from vizhelpers.explore.choices import main_layers
-from vizhelpers.maps import map_shapes
 from vizhelpers.methods.cam import original_cam
+from vizhelpers.methods.cam_layers import main_layers
+from vizhelpers.passes.dry import dry_run
+from vizhelpers.passes.maps import map_shapes
 
 SMALLEST = {
     "alexnet": "alexnet",

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 import vizhelpers as viz
-from vizhelpers.sizes import input_size
+from vizhelpers.passes.sizes import input_size
 
 SMALL = T.Compose([T.Resize((12, 12)), T.ToTensor()])
 SIZE = (1, 3, 12, 12)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.gradients import activations_and_gradients, logit_of
+from vizhelpers.passes.gradients import activations_and_gradients, logit_of
 
 LAYER = "features.9"
 TABBY = 281

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, SqueezeNet1_1_Weights, VGG11_Weights
 
 import vizhelpers as viz
-from vizhelpers.models import card
-from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.inputs.global_state import drawn_on_cpu
+from vizhelpers.inputs.models import card
 
 NAME = "squeezenet1_1"
 State = dict[str, Tensor]

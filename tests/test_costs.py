@@ -29,13 +29,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers import copies, dry
-from vizhelpers.explore.controls import linked_trait
-from vizhelpers.explore.panel import Panel
 from vizhelpers.flash import devices
-from vizhelpers.layers import run_to
-from vizhelpers.view import wire
-from vizhelpers.view.view import StackView
+from vizhelpers.passes import copies, dry
+from vizhelpers.passes.capture import run_to
+from vizhelpers.view.live import wire
+from vizhelpers.view.live.controls import linked_trait
+from vizhelpers.view.live.panel import Panel
+from vizhelpers.view.live.view import StackView
 
 # Singular and plural, for a failure that reads "cam_sweep: expected 1 forward pass, got 2".
 COUNTED = {

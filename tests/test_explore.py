@@ -26,17 +26,17 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import vizhelpers as viz
-from vizhelpers.copies import private_copy
-from vizhelpers.errors import nearest
-from vizhelpers.explore import panel as panels
 from vizhelpers.explore.choices import asked_class, class_names
-from vizhelpers.explore.controls import controls_of, dropdown, int_slider, linked_trait, offer
 from vizhelpers.explore.identity import content
-from vizhelpers.explore.panel import Panel
 from vizhelpers.explore.panels import page_of_stack
-from vizhelpers.explore.scene import Scene
-from vizhelpers.progress import steps
+from vizhelpers.inputs.errors import nearest
+from vizhelpers.passes.copies import private_copy
 from vizhelpers.view.charts import Bars
+from vizhelpers.view.live import panel as panels
+from vizhelpers.view.live.controls import controls_of, dropdown, int_slider, linked_trait, offer
+from vizhelpers.view.live.panel import Panel
+from vizhelpers.view.live.progress import steps
+from vizhelpers.view.live.scene import Scene
 
 WAIT = 60  # seconds; only a test that fails waits so long
 # For each panel: the requests, and what they are changed to.

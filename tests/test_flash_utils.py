@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import vizhelpers as viz
 import vizhelpers.flash.utils as ours
 from vizhelpers.flash.utils.imagenet import ImageNetIndex
-from vizhelpers.models import card
+from vizhelpers.inputs.models import card
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,12 @@ from captum.attr import GuidedBackprop, Saliency
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.gradients import activations_and_gradients, input_gradient, logit_of, probability_of
+from vizhelpers.passes.gradients import (
+    activations_and_gradients,
+    input_gradient,
+    logit_of,
+    probability_of,
+)
 
 
 def test_input_gradient_equals_captum(model: nn.Module, cat: viz.Sample) -> None:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
-from vizhelpers.layers import evaluating, run_to
+from vizhelpers.passes.capture import run_to
+from vizhelpers.passes.forward import evaluating
 
 
 def hooks_left(model: nn.Module) -> int:

@@ -6,8 +6,8 @@ import torchvision
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.explore.choices import main_layers
-from vizhelpers.maps import as_maps, map_shapes
+from vizhelpers.methods.cam_layers import main_layers
+from vizhelpers.passes.maps import as_maps, map_shapes
 
 
 class Tokens(nn.Module):

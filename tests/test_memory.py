@@ -16,7 +16,7 @@ from test_untouched import CALLS
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.progress import watching
+from vizhelpers.view.live.progress import watching
 
 CALLS_MADE = 1000
 GROWTH = 16 * 2**20  # bytes of RSS, 16 KB for each call

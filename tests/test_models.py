@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import transforms
 
 import vizhelpers as viz
-from vizhelpers.models import card
+from vizhelpers.inputs.models import card
 
 
 def test_bundled_model_is_a_plain_torchvision_model(model: nn.Module) -> None:

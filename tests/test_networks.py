@@ -12,7 +12,7 @@ from torch import nn
 import vizhelpers as viz
 from vizhelpers.explore import networks
 from vizhelpers.explore.networks import Networks
-from vizhelpers.explore.panel import Panel
+from vizhelpers.view.live.panel import Panel
 
 SECOND = "EfficientNet-Lite0"
 

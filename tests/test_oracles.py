@@ -32,9 +32,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
-from vizhelpers.gradients import logit_of
 from vizhelpers.methods.cam_methods import gradcam_plus_plus, signed_weights
 from vizhelpers.methods.saliency import integrated_gradients
+from vizhelpers.passes.gradients import logit_of
 
 if any(find_spec(name) is None for name in ("captum", "torchcam", "timm")):
     pytest.skip("captum, torchcam and timm come with uv sync", allow_module_level=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import vizhelpers as viz
-from vizhelpers.explore.controls import Control, adjust, controls_of, widget_for
-from vizhelpers.explore.scene import Scene
 from vizhelpers.view.charts import Bars
+from vizhelpers.view.live.controls import Control, adjust, controls_of, widget_for
+from vizhelpers.view.live.scene import Scene
 
 BASE = np.full((6, 6, 3), 100, dtype=np.uint8)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.inputs.global_state import drawn_on_cpu
 
 
 def test_the_cpus_random_state_is_restored_even_after_an_error() -> None:

@@ -5,8 +5,8 @@ from torch import nn
 from torchvision import models
 
 import vizhelpers as viz
-from vizhelpers.dry import dry_run
 from vizhelpers.methods.work import counting
+from vizhelpers.passes.dry import dry_run
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from matplotlib.font_manager import findfont, fontManager
 from PIL import Image
 
 import vizhelpers as viz
-from vizhelpers.explore.scene import Scene
 from vizhelpers.flash.figures import pictures_figure, saliency_figure
 from vizhelpers.view.canvas import to_png
 from vizhelpers.view.charts import Bars, Curve
+from vizhelpers.view.live.scene import Scene
 from vizhelpers.view.style import default_style
 
 BASE = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 import vizhelpers as viz
-from vizhelpers.models import describe
-from vizhelpers.samples import model_colours
+from vizhelpers.inputs.models import describe
+from vizhelpers.inputs.samples import model_colours
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CROP = [T.Resize(64), T.CenterCrop(56)]
@@ -156,7 +156,7 @@ def test_x_is_what_the_transform_returned(
 def test_what_torchvisions_steps_say_is_read_and_not_probed(
     net: nn.Module, photograph: Image.Image, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("vizhelpers.samples.probe_colours", None)
+    monkeypatch.setattr("vizhelpers.inputs.samples.probe_colours", None)
     view_of(net, photograph, BY_STEPS[kind])
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import vizhelpers as viz
 from vizhelpers.methods.saliency import METHODS
-from vizhelpers.progress import watching
+from vizhelpers.view.live.progress import watching
 
 Call = Callable[[nn.Module, Tensor, str, Tiny], object]
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import vizhelpers as viz
-from vizhelpers.explore.scene import Scene
 from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import table
-from vizhelpers.view.html import Page, as_html
-from vizhelpers.view.wire import Payload, pack, quantise
+from vizhelpers.view.live.html import Page, as_html
+from vizhelpers.view.live.scene import Scene
+from vizhelpers.view.live.wire import Payload, pack, quantise
 
 COLOURS = Path(__file__).parent / "js" / "colours.mjs"
 

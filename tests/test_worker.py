@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vizhelpers.explore.worker import Worker
-from vizhelpers.progress import Cancelled, steps, watching
+from vizhelpers.view.live.progress import Cancelled, steps, watching
+from vizhelpers.view.live.worker import Worker
 
 SOON = 10.0  # seconds that only a fault needs in full
 

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page
 
 import vizhelpers as viz
 from tools import browser
-from vizhelpers.explore.panel import Panel
 from vizhelpers.view.canvas import to_png
+from vizhelpers.view.live.panel import Panel
 
 IMAGES = Path(__file__).parents[1] / "images"
 WIDTH = 820  # css pixels of a page

@@ -1,7 +1,5 @@
 from . import flash as flash
 from . import labs as labs
-from .classes import Prediction, class_index, predict
-from .errors import ImageError, WeightsUnavailable
 from .explore.panels import (
     explore_cam,
     explore_feature_maps,
@@ -11,17 +9,21 @@ from .explore.panels import (
     explore_structure,
     explore_summary,
 )
-from .images import composite, load_image, sample_images
-from .layers import capture, get_layer, layer_names
+from .inputs.classes import class_index
+from .inputs.errors import ImageError, WeightsUnavailable
+from .inputs.layers import get_layer, layer_names
+from .inputs.models import load_model
+from .inputs.photographs.images import composite, load_image, sample_images
+from .inputs.samples import Sample, prepare
 from .methods.activmax import activation_maximization
 from .methods.cam import cam, cam_sweep
 from .methods.cam_methods import CAM_METHODS
 from .methods.features import feature_maps
 from .methods.kernels import kernels
+from .methods.prediction import Prediction, predict
 from .methods.saliency import saliency
 from .methods.structure import module_tree, summary
-from .models import load_model
-from .samples import Sample, prepare
+from .passes.capture import capture
 from .stack import ImageStack
 
 __version__: str

@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vizhelpers.arguments import flag, number, one_of, optional, text, texts, whole
-from vizhelpers.errors import said, unknown
-from vizhelpers.view.colour import (
-    NO_NUMBER_NAME,
-    colourise,
-    gaps_in_words,
-    overlay,
-    stretch,
-)
+from vizhelpers.inputs.arguments import flag, number, one_of, optional, text, texts, whole
+from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, gaps_in_words, overlay, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -397,7 +391,7 @@ class ImageStack:
             ValueError: the folder does not exist.
         """
         from vizhelpers.explore.panels import page_of_stack
-        from vizhelpers.view.html import save_html
+        from vizhelpers.view.live.html import save_html
 
         return save_html(page_of_stack(self), Path(path))
 

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const source = fileURLToPath(new URL("../../vizhelpers/view/view.js", import.meta.url));
+const source = fileURLToPath(new URL("../../vizhelpers/view/live/view.js", import.meta.url));
 const folder = await mkdtemp(join(tmpdir(), "vizhelpers-"));
 const copy = join(folder, "view.mjs");
 await copyFile(source, copy);

@@ -22,7 +22,7 @@ def _collect(folder: str, name: str, largest: int) -> None:
     from IPython import get_ipython
     from matplotlib.figure import Figure
 
-    from vizhelpers.explore.panel import Panel
+    from vizhelpers.view.live.panel import Panel
 
     numbers = count(1)
 

@@ -13,7 +13,7 @@ from tools.build_photographs import LICENCES
 from tools.site.cells import code_html
 from tools.site.draft import Draft, Shown
 from tools.site.markdown import as_html, inline_html, plain_text
-from vizhelpers.images import SampleImage, sample_images
+from vizhelpers.inputs.photographs.images import SampleImage, sample_images
 
 GENERATOR = "vizhelpers, tools.build_site"
 SERIES = "Look inside a convolutional network"

@@ -9,24 +9,20 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
-from vizhelpers.classes import Prediction, class_index, labels_of, predict
-from vizhelpers.errors import with_words
-from vizhelpers.explore.controls import dropdown, options_of, wide
 from vizhelpers.explore.networks import Networks, Shapes
-from vizhelpers.images import load_image, sample_images
-from vizhelpers.samples import Sample, prepare
+from vizhelpers.inputs.classes import class_index, labels_of
+from vizhelpers.inputs.errors import with_words
+from vizhelpers.inputs.photographs.images import load_image, sample_images
+from vizhelpers.inputs.samples import Sample, prepare
+from vizhelpers.methods.prediction import Prediction, predict
 from vizhelpers.view.charts import Bars
+from vizhelpers.view.live.controls import dropdown, options_of, wide
 
 YOURS = "your photograph"
 _ALL = 10**6  # classes: more than any model has
-_FEW = 3  # layers
 _NAMED = 12  # classes in an error text
 # Classes of both halves of the picture; the five most probable may miss one half.
 _HALVES = {"cat_coffee": ("Egyptian cat", "tabby", "cup", "coffee mug", "espresso")}
-_COPIES = re.compile(
-    # BatchNormAct2d of timm is a block's last step; its maps differ from those before it.
-    "Pool|ReLU|Dropout|BatchNorm(?!Act)|SiLU|Hardswish|Identity|Sequential"
-)
 
 
 class Upload(widgets.FileUpload):
@@ -214,38 +210,3 @@ def prediction_bars(answer: Sequence[Prediction], asked: int) -> Bars:
         [f"{p.probability:.3f}" for p in top],
         marked,
     )
-
-
-def main_layers(model: nn.Module, shapes: Shapes, count: int = 8) -> list[str]:
-    """Return the last layers with maps to offer for a CAM, in the order of definition.
-
-    These are blocks rather than their parts, without pooling, activation and normalisation layers,
-    whose maps are nearly those of the layer before.
-    """
-    shapes = of_several_cells(shapes)
-    modules = dict(model.named_modules())
-    worth = [name for name in shapes if not _COPIES.search(type(modules[name]).__name__)]
-    outer = _outermost(worth)
-    if len(outer) < _FEW:  # an encoder that holds all the blocks
-        outer = _outermost([n for n in worth if n not in outer or not _inside(n, worth)])
-    classes = [n for n in outer if not n.startswith(("classifier", "fc", "head"))]
-    return (classes or outer or list(shapes))[-count:]
-
-
-def _outermost(names: Sequence[str]) -> list[str]:
-    return [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
-
-
-def _inside(name: str, names: Sequence[str]) -> list[str]:
-    return [other for other in names if other.startswith(f"{name}.")]
-
-
-def pooled_layers(model: nn.Module, shapes: Shapes, count: int = 4) -> list[str]:
-    """Return the last layers with maps, the last first, as candidates for method "cam"."""
-    last = [*main_layers(model, shapes)[-1:], *list(of_several_cells(shapes))[::-1]]
-    return list(dict.fromkeys(last))[:count]
-
-
-def of_several_cells(shapes: Shapes) -> Shapes:
-    """Return the layers whose maps have more than one cell."""
-    return {name: shape for name, shape in shapes.items() if shape[2] * shape[3] > 1}

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 from torch import nn
 
-from vizhelpers.arguments import whole_numbers
-from vizhelpers.classes import listed_labels
-from vizhelpers.copies import private_copy, state_of
-from vizhelpers.dry import dry_run
-from vizhelpers.explore.controls import dropdown
-from vizhelpers.inputs import bare
-from vizhelpers.maps import map_shapes
-from vizhelpers.models import BUNDLED, SECOND, Transform, card, load_model
-from vizhelpers.sizes import input_size, runs
+from vizhelpers.inputs.arguments import whole_numbers
+from vizhelpers.inputs.classes import listed_labels
+from vizhelpers.inputs.models import BUNDLED, SECOND, Transform, card, load_model
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.passes.copies import private_copy, state_of
+from vizhelpers.passes.dry import dry_run
+from vizhelpers.passes.maps import map_shapes
+from vizhelpers.passes.sizes import input_size, runs
+from vizhelpers.view.live.controls import dropdown
 
 Models = nn.Module | Mapping[str, nn.Module]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -31,7 +31,7 @@ def by_name(models: Models) -> dict[str, nn.Module]:
         if not models:
             raise ValueError("models is empty: give one model, or {name: model}.")
         return dict(models)
-    return {type(bare(models)).__name__: models}
+    return {type(unwrapped(models)).__name__: models}
 
 
 class Networks:

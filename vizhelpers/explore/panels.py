@@ -7,38 +7,31 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
-from vizhelpers.arguments import optional, whole
-from vizhelpers.classes import class_index
-from vizhelpers.dry import dry_run
-from vizhelpers.errors import unknown
-from vizhelpers.explore.choices import (
-    Photographs,
-    class_names,
-    class_search,
-    main_layers,
-    of_several_cells,
-    pooled_layers,
-    prediction_bars,
-)
-from vizhelpers.explore.controls import dropdown, int_slider, offer
+from vizhelpers.explore.choices import Photographs, class_names, class_search, prediction_bars
 from vizhelpers.explore.networks import Models, Networks, Shapes
-from vizhelpers.explore.panel import Controls, Panel, one_for_each_call, page_of
-from vizhelpers.explore.scene import Scene
-from vizhelpers.gradients import uses_relu
-from vizhelpers.layers import Layer, layer_name, layer_names
+from vizhelpers.inputs.arguments import optional, whole
+from vizhelpers.inputs.classes import class_index
+from vizhelpers.inputs.errors import unknown
+from vizhelpers.inputs.layers import Layer, layer_name, layer_names
+from vizhelpers.inputs.samples import Sample
 from vizhelpers.methods.activmax import activation_maximization
 from vizhelpers.methods.cam import cams_by_layer, original_cam
+from vizhelpers.methods.cam_layers import main_layers, of_several_cells, pooled_layers
 from vizhelpers.methods.cam_methods import CAM_METHODS
 from vizhelpers.methods.features import feature_maps
 from vizhelpers.methods.kernels import convolution, kernels
 from vizhelpers.methods.saliency import ONE_PASS, saliencies
 from vizhelpers.methods.structure import ModelSummary, module_tree, summary
 from vizhelpers.methods.work import in_units
-from vizhelpers.samples import Sample
-from vizhelpers.sizes import runs
+from vizhelpers.passes.dry import dry_run
+from vizhelpers.passes.gradients import uses_relu
+from vizhelpers.passes.sizes import runs
 from vizhelpers.stack import ImageStack
 from vizhelpers.view.charts import Bars, Curve
-from vizhelpers.view.html import Page
+from vizhelpers.view.live.controls import dropdown, int_slider, offer
+from vizhelpers.view.live.html import Page
+from vizhelpers.view.live.panel import Controls, Panel, one_for_each_call, page_of
+from vizhelpers.view.live.scene import Scene
 from vizhelpers.view.static import side_by_side
 
 _SIDE = 96  # pixels, of the pictures of activation maximisation

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.copies import twin
+from vizhelpers.passes.copies import twin
 
 
 def placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs import bare
+from vizhelpers.inputs.modules import unwrapped
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class State:
     @classmethod
     def of(cls, model: nn.Module) -> "State":
         """Copy the state of ``model``; costs as much memory as its parameters."""
-        inside = bare(model)
+        inside = unwrapped(model)
         parameters = dict(inside.named_parameters())
         return cls(
             hooks={name: _hooks(module) for name, module in inside.named_modules()},
@@ -34,7 +34,7 @@ class State:
 
     def changes(self, model: nn.Module) -> list[str]:
         """Return what is another than it was, as sorted words; see ``damage``."""
-        inside = bare(model)
+        inside = unwrapped(model)
         modules, parameters = dict(inside.named_modules()), dict(inside.named_parameters())
         found = {
             "hook": {name: _hooks(m) for name, m in modules.items()} != self.hooks,

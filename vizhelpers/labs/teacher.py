@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vizhelpers.errors import unknown
+from vizhelpers.inputs.errors import unknown
 from vizhelpers.labs import store
 from vizhelpers.labs.exercise import Exercise, is_open
 from vizhelpers.labs.run import Fault, Runner

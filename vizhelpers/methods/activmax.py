@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.arguments import number, one_of, optional, seed_of, whole, whole_numbers
-from vizhelpers.gradients import gradients_of
-from vizhelpers.inputs import bare, dtype_of
-from vizhelpers.layers import Layer, layer_name
+from vizhelpers.inputs.arguments import number, one_of, optional, seed_of, whole, whole_numbers
+from vizhelpers.inputs.layers import Layer, layer_name
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.request import dtype_of
+from vizhelpers.inputs.samples import model_colours
 from vizhelpers.methods.ascent import mean_activations, uphill
 from vizhelpers.methods.fourier import random_spectrum, random_view, to_rgb
-from vizhelpers.models import warning_word
-from vizhelpers.passes import evaluating, raised_by_model, without_autocast
-from vizhelpers.progress import steps as watched
-from vizhelpers.samples import model_colours
-from vizhelpers.sizes import input_size
+from vizhelpers.passes.failures import raised_by_model
+from vizhelpers.passes.forward import evaluating, without_autocast
+from vizhelpers.passes.gradients import gradients_of
+from vizhelpers.passes.sizes import input_size
 from vizhelpers.stack import ImageStack
+from vizhelpers.view.live.progress import steps as watched
 
 MODES = ("pixels", "fourier")
 _ADAM = 0.05  # Olah et al. 2017
@@ -138,7 +139,7 @@ def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
         return  # the error for the usual size is more specific
     if planes not in (1, 3):
         raise ValueError(
-            f"{type(bare(model)).__name__} takes {planes} input channels; activation maximisation "
+            f"{type(model).__name__} takes {planes} input channels; activation maximisation "
             "needs a model with 1 (grey) or 3 (RGB)."
         )
     if sides and (planes, side or sides[-1]) != usual:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vizhelpers.errors import unknown
-from vizhelpers.gradients import gradients_of
-from vizhelpers.layers import run_to
-from vizhelpers.maps import arranged
+from vizhelpers.inputs.errors import unknown
+from vizhelpers.passes.capture import run_to
+from vizhelpers.passes.gradients import gradients_of
+from vizhelpers.passes.maps import arranged
 
 
 def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:

@@ -13,21 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vizhelpers.arguments import listed, one_of
-from vizhelpers.classes import (
-    ClassName,
-    Ending,
-    Target,
-    Wanted,
-    already_probability,
-    class_scores,
-    targets_of,
-    wanted_classes,
-)
-from vizhelpers.gradients import activations_and_gradients, logit_of
-from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.layers import Layer, as_list, captured, layer_name
-from vizhelpers.maps import as_maps
+from vizhelpers.inputs.arguments import listed, one_of
+from vizhelpers.inputs.classes import ClassName, Wanted, wanted_classes
+from vizhelpers.inputs.layers import Layer, as_list, layer_name
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
 from vizhelpers.methods.cam_methods import (
     CAM_METHODS,
     EQUATIONS,
@@ -36,8 +26,11 @@ from vizhelpers.methods.cam_methods import (
     signed_weights,
 )
 from vizhelpers.methods.cam_perturbation import perturbation_cams
-from vizhelpers.models import warning_word
-from vizhelpers.passes import evaluating, without_autocast
+from vizhelpers.passes.capture import captured
+from vizhelpers.passes.forward import evaluating, without_autocast
+from vizhelpers.passes.gradients import activations_and_gradients, logit_of
+from vizhelpers.passes.maps import as_maps
+from vizhelpers.passes.outputs import Ending, Target, already_probability, class_scores, targets_of
 from vizhelpers.stack import ImageStack
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.classes import class_scores
-from vizhelpers.inputs import dtype_of
-from vizhelpers.layers import replacing
-from vizhelpers.maps import as_maps
-from vizhelpers.passes import evaluating, forward
-from vizhelpers.progress import steps, watched
+from vizhelpers.inputs.request import dtype_of
+from vizhelpers.passes.forward import evaluating, forward
+from vizhelpers.passes.hooks import replacing
+from vizhelpers.passes.maps import as_maps
+from vizhelpers.passes.outputs import class_scores
+from vizhelpers.view.live.progress import steps, watched
 
 _BATCH = {"scorecam": 16, "ablationcam": 32}  # pytorch-grad-cam's own
 

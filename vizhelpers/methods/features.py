@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from vizhelpers.arguments import whole_numbers
-from vizhelpers.errors import unknown
-from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.layers import Layer, captured, layer_name, refuse_meta
-from vizhelpers.maps import as_maps
-from vizhelpers.models import warning_word
+from vizhelpers.inputs.arguments import whole_numbers
+from vizhelpers.inputs.errors import unknown
+from vizhelpers.inputs.layers import Layer, layer_name
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
+from vizhelpers.passes.capture import captured
+from vizhelpers.passes.hooks import refuse_meta
+from vizhelpers.passes.maps import as_maps
 from vizhelpers.stack import ImageStack
 
 Samples = HasTensor | Tensor | Mapping[str, HasTensor | Tensor]

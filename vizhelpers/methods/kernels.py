@@ -5,11 +5,11 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.arguments import flag, optional, seed_of
-from vizhelpers.layers import Layer, get_layer, layer_name, layer_names
-from vizhelpers.models import warning_word
-from vizhelpers.passes import evaluating
-from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.inputs.arguments import flag, optional, seed_of
+from vizhelpers.inputs.global_state import drawn_on_cpu
+from vizhelpers.inputs.layers import Layer, get_layer, layer_name, layer_names
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.passes.forward import evaluating
 from vizhelpers.stack import ImageStack
 from vizhelpers.view.colour import NO_NUMBER, NO_NUMBER_NAME
 

@@ -6,29 +6,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.arguments import one_of, seed_of, whole
-from vizhelpers.classes import (
-    ClassName,
-    Ending,
-    Target,
-    Wanted,
-    already_probability,
-    logits_and_ending,
-    targets_of,
-    wanted_classes,
-)
-from vizhelpers.gradients import (
+from vizhelpers.inputs.arguments import one_of, seed_of, whole
+from vizhelpers.inputs.classes import ClassName, Wanted, wanted_classes
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
+from vizhelpers.passes.forward import without_autocast
+from vizhelpers.passes.gradients import (
     Score,
     input_gradient,
     input_gradients,
     logit_of,
     probability_of,
 )
-from vizhelpers.inputs import HasTensor, input_tensor, photograph_of
-from vizhelpers.models import warning_word
-from vizhelpers.passes import without_autocast
-from vizhelpers.progress import steps
+from vizhelpers.passes.outputs import (
+    Ending,
+    Target,
+    already_probability,
+    logits_and_ending,
+    targets_of,
+)
 from vizhelpers.stack import ImageStack
+from vizhelpers.view.live.progress import steps
 
 METHODS = ("vanilla", "guided", "input_x_gradient", "smoothgrad", "integrated_gradients")
 ONE_PASS = METHODS[:3]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vizhelpers.arguments import number, one_of, texts, whole, whole_numbers
-from vizhelpers.dry import dry_run
-from vizhelpers.inputs import bare
-from vizhelpers.layers import output_shapes
+from vizhelpers.inputs.arguments import number, one_of, texts, whole, whole_numbers
+from vizhelpers.inputs.global_state import drawn_on_cpu
+from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.methods.work import counting, difference_in_words, in_units, work_of_rows
-from vizhelpers.passes import evaluating
-from vizhelpers.seeding import drawn_on_cpu
-from vizhelpers.sizes import input_size as input_size_of
+from vizhelpers.passes.capture import output_shapes
+from vizhelpers.passes.dry import dry_run
+from vizhelpers.passes.forward import evaluating
+from vizhelpers.passes.sizes import input_size as input_size_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,7 +114,7 @@ def module_tree(
         0           Conv2d  [1, 8, 6, 6]            224  100.0%
     """
     depth, size = whole("depth", depth, 1), _checked_size(model, input_size)
-    model = bare(model)
+    model = unwrapped(model)
     shapes = dry_run(model, [size], output_shapes)
     total = sum(p.numel() for p in model.parameters())
     rows = []

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vizhelpers.layers import watching_calls
-from vizhelpers.passes import process_wide
+from vizhelpers.inputs.global_state import process_wide
+from vizhelpers.passes.hooks import watching_calls
 
 _ROUNDING = 0.01  # of the larger count; smaller differences are not explained
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import functional as tf
 
-from vizhelpers.errors import unknown
 from vizhelpers.flash.utils import apply_transforms, denormalize
+from vizhelpers.inputs.errors import unknown
+from vizhelpers.inputs.samples import IMAGENET_MEAN, IMAGENET_STD
 from vizhelpers.methods.ascent import mean_activations, uphill
-from vizhelpers.passes import evaluating
-from vizhelpers.samples import IMAGENET_MEAN, IMAGENET_STD
+from vizhelpers.passes.forward import evaluating
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.flash.activmax.ascent import (
-    Climb,
-    checked_filters,
-    climb,
-    grey_noise,
-    photograph,
-)
+from vizhelpers.flash.activmax.ascent import Climb, checked_filters, climb, grey_noise, photograph
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import load_image
-from vizhelpers.inputs import bare, dtype_of, input_tensor
-from vizhelpers.sizes import input_size
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.request import dtype_of, input_tensor
+from vizhelpers.passes.sizes import input_size
 
 
 class GradientAscent:
@@ -61,7 +56,7 @@ class GradientAscent:
         Raises:
             TypeError: not a module, or TorchScript.
         """
-        self.num_layers = len(list(bare(model).named_children()))
+        self.num_layers = len(list(unwrapped(model).named_children()))
         self.model = model
         self.img_size = img_size
         self.lr = lr
@@ -210,7 +205,7 @@ class GradientAscent:
         self, climbed: Callable[[Tensor], Climb], start: Callable[[int], Tensor]
     ) -> Climb:
         """Climb from three channels; where that fails, from as many as the model takes."""
-        weight = next(bare(self.model).parameters(), torch.empty(0, device="cpu"))
+        weight = next(unwrapped(self.model).parameters(), torch.empty(0, device="cpu"))
 
         def from_channels(channels: int) -> Climb:
             return climbed(start(channels).to(weight.device, dtype_of(self.model)))
@@ -231,8 +226,8 @@ class GradientAscent:
 
     def _find(self, layer: nn.Module) -> tuple[nn.Conv2d, str]:
         """Return a convolution, and its name in the model that ``torch.compile`` or so wraps."""
-        model = bare(self.model)
-        convolution = bare(layer) if isinstance(layer, nn.Module) else layer
+        model = unwrapped(self.model)
+        convolution = unwrapped(layer) if isinstance(layer, nn.Module) else layer
         if not isinstance(convolution, nn.Conv2d):
             raise TypeError(f"The layer must be an nn.Conv2d, got {type(layer).__name__}.")
         for name, module in model.named_modules():

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.arguments import whole
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, saliency_figure
-from vizhelpers.gradients import input_gradient, logit_of
-from vizhelpers.inputs import bare, input_tensor
-from vizhelpers.passes import forward
+from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.request import input_tensor
+from vizhelpers.passes.forward import forward
+from vizhelpers.passes.gradients import input_gradient, logit_of
 
 
 class Backprop:
@@ -140,7 +141,7 @@ class Backprop:
 
 def _inside(model: nn.Module) -> nn.Module:
     """Return the module inside ``torch.compile`` or ``DataParallel``; TorchScript as it is."""
-    return model if isinstance(model, torch.jit.ScriptModule) else bare(model)
+    return model if isinstance(model, torch.jit.ScriptModule) else unwrapped(model)
 
 
 def _check_inception(model: nn.Module, input_: Any) -> None:

@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as tf
 
-from vizhelpers import images
 from vizhelpers.flash.utils.imagenet import ImageNetIndex
-from vizhelpers.samples import IMAGENET_MEAN, IMAGENET_STD
+from vizhelpers.inputs.photographs import images
+from vizhelpers.inputs.samples import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
     "ImageNetIndex",

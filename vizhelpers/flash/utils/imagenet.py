@@ -2,7 +2,7 @@
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping
 
-from vizhelpers.weights import DATA
+from vizhelpers.inputs.weights.sources import DATA
 
 # FlashTorch tells apart what ImageNet calls by one name. Torchvision's names, which the rest of
 # this package uses, are the same for the other 994 classes.

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vizhelpers.inputs.models import load_model
 from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
 from vizhelpers.labs.run import Fault, Runner
 from vizhelpers.labs.solutions import n02_torchinfo as worked
 from vizhelpers.methods.structure import summary
-from vizhelpers.models import load_model
 
 
 def _counted(layer: nn.Conv2d, height: int, width: int) -> int:

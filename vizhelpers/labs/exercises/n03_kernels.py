@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vizhelpers.images import sample_images
+from vizhelpers.inputs.models import load_model
+from vizhelpers.inputs.photographs.images import sample_images
+from vizhelpers.inputs.samples import prepare
 from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
 from vizhelpers.labs.run import Fault, Runner
 from vizhelpers.labs.solutions import n03_kernels as worked
-from vizhelpers.models import load_model
-from vizhelpers.samples import prepare
 
 
 def _flat_answer(weight: Tensor, bias: float, value: float) -> float:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.inputs.models import load_model
 from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n04_hooks as worked
 from vizhelpers.labs.state import State
 from vizhelpers.labs.values import plain
-from vizhelpers.layers import capture
-from vizhelpers.models import load_model
+from vizhelpers.passes.capture import capture
 
 Layers = list[tuple[int, int]]
 

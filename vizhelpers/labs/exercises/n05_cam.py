@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.gradients import activations_and_gradients, logit_of, probability_of
+from vizhelpers.inputs.models import load_model
 from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n05_cam as worked
 from vizhelpers.labs.values import plain
-from vizhelpers.layers import capture
 from vizhelpers.methods.cam import cam
-from vizhelpers.models import load_model
+from vizhelpers.passes.capture import capture
+from vizhelpers.passes.gradients import activations_and_gradients, logit_of, probability_of
 
 
 def _by_the_network(maps: Tensor, weight: Tensor, bias: float) -> tuple[Tensor, float]:

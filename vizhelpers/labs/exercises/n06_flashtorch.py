@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.gradients import input_gradient, logit_of, probability_of
+from vizhelpers.inputs.models import load_model
 from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
 from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
 from vizhelpers.labs.solutions import n06_flashtorch as worked
-from vizhelpers.models import load_model
+from vizhelpers.passes.gradients import input_gradient, logit_of, probability_of
 
 
 def _by_autograd(logits: Tensor, target: int) -> Tensor:

@@ -114,7 +114,7 @@ def _as_json(page: Page) -> str:
 
 
 def _text(name: str) -> str:
-    return (files("vizhelpers.view") / name).read_text(encoding="utf-8")
+    return (files("vizhelpers.view.live") / name).read_text(encoding="utf-8")
 
 
 def _sha256(text: str) -> str:

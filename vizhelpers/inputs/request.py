@@ -16,7 +16,7 @@ class HasTensor(Protocol):
         ...
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside ``torch.compile`` or ``DataParallel``; another module unchanged.
 
     Hooks on the layers of a compiled module are not called reliably, nor those on a model that
@@ -69,7 +69,7 @@ def input_tensor(model: nn.Module, sample: HasTensor | Tensor, *, axes: int | No
         ValueError: wrong number of axes, an empty tensor, not floating point, NaN or infinite
             values.
     """
-    bare(model)
+    unwrapped(model)
     x = getattr(sample, "x", sample)
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -107,7 +107,7 @@ def _way_to_images(model: nn.Module, x: Tensor) -> str:
 
 
 def _kinds(model: nn.Module) -> set[str]:
-    return {kind.__name__ for module in bare(model).modules() for kind in type(module).__mro__}
+    return {kind.__name__ for module in unwrapped(model).modules() for kind in type(module).__mro__}
 
 
 def _takes_signals(model: nn.Module) -> bool:

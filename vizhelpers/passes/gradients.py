@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.classes import Ending, class_scores, each_class, probabilities
-from vizhelpers.inputs import HasTensor, bare, input_tensor
-from vizhelpers.layers import Layer, as_list, pick, recording
-from vizhelpers.passes import cause_of, evaluating, forward
-from vizhelpers.progress import steps
+from vizhelpers.inputs.layers import Layer, as_list
+from vizhelpers.inputs.request import HasTensor, input_tensor
+from vizhelpers.passes.failures import cause_of
+from vizhelpers.passes.forward import evaluating, forward
+from vizhelpers.passes.hooks import pick, recording
+from vizhelpers.passes.outputs import Ending, class_scores, each_class, probabilities
+from vizhelpers.view.live.progress import steps
 
 Score = Callable[[Tensor], Tensor]
 
@@ -189,7 +191,7 @@ def input_gradients(
         if relus is not None and not relus.passed:
             raise ValueError(
                 f"Guided backpropagation changes the gradient at each ReLU, and "
-                f"{type(bare(model)).__name__} uses none between the pixels and the score. (ReLUs "
+                f"{type(model).__name__} uses none between the pixels and the score. (ReLUs "
                 "in a model from torch.export are not detected.) method='vanilla' works for every "
                 "model."
             )

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.dry import dry_run
-from vizhelpers.inputs import bare
-from vizhelpers.passes import evaluating, forward, refuse_lazy
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.passes.dry import dry_run
+from vizhelpers.passes.forward import evaluating, forward, refuse_lazy
 
 _SIDES = (224, 32, 28, 64, 96, 128, 299, 384, 256)
 
@@ -30,15 +30,15 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
         >>> input_size(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 10)))
         (1, 1, 28, 28)
     """
-    refuse_lazy(bare(model))
-    candidates = list(dict.fromkeys(_candidates(bare(model))))
+    refuse_lazy(unwrapped(model))
+    candidates = list(dict.fromkeys(_candidates(unwrapped(model))))
     try:
         return dry_run(model, candidates, runs)
     except TypeError:  # several inputs: no size would help
         raise
     except Exception as error:
         raise ValueError(
-            f"{type(bare(model)).__name__} runs on none of {len(candidates)} common input sizes. "
+            f"{type(model).__name__} runs on none of {len(candidates)} common input sizes. "
             "Pass input_size=(N, C, H, W), or size= to activation_maximization. The first error: "
             f"{error}"
         ) from error

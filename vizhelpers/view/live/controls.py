@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vizhelpers.explore.scene import Scene
+from vizhelpers.view.live.scene import Scene
 
 _SCALES = ("shared", "each frame its own")
 _NAMES = {"out": "output channel", "in": "input channel"}

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.models import WeightsEnum
 
-from vizhelpers.arguments import seed_of
-from vizhelpers.errors import said, unknown
-from vizhelpers.inputs import bare
-from vizhelpers.weights import (
+from vizhelpers.inputs.arguments import seed_of
+from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.weights.sources import (
     DATA,
     bundled_weights,
     downloaded_weights,
@@ -150,7 +150,7 @@ def _second(weights: str | Path | WeightsEnum | None, seed: int) -> nn.Module:
 
 def card(model: nn.Module) -> ModelCard | None:
     """Return the card that ``load_model`` put on a model, or None for a model of the user's own."""
-    found = getattr(bare(model), _CARD, None)
+    found = getattr(unwrapped(model), _CARD, None)
     return found if isinstance(found, ModelCard) else None
 
 

@@ -12,11 +12,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.copies import closes_over, twin
-from vizhelpers.inputs import bare, dtype_of
-from vizhelpers.layers import NotItself, own_parts_only, readers_hooks_away
-from vizhelpers.passes import refuse_lazy
-from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.inputs.global_state import drawn_on_cpu
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.request import dtype_of
+from vizhelpers.passes.copies import closes_over, twin
+from vizhelpers.passes.forward import refuse_lazy
+from vizhelpers.passes.hooks import NotItself, own_parts_only, readers_hooks_away
 
 Result = TypeVar("Result")
 _MOST = 2**31  # elements of an input that is not on the meta device
@@ -39,7 +40,7 @@ def dry_run(
         ValueError: the model has uninitialised lazy layers.
         Exception: the model runs on none of the sizes; the error that the first size raised.
     """
-    inside = bare(model)
+    inside = unwrapped(model)
     refuse_lazy(inside)
     refusals: list[Exception] = []
     for make in (_itself,) if _hooks_refer_to(inside) else (_on_meta, twin, _itself):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vizhelpers.seeding import replayed
+from vizhelpers.inputs.global_state import replayed
 
 _PROBES = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))  # black first
 _CHECK = (204, 128, 51)  # tests whether the map found from the other four is right

@@ -1,6 +1,6 @@
-"""Classes: a model's predictions, and the class that a map explains."""
+"""What a model's output means: class scores, probabilities, and the class that a map explains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,75 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.arguments import texts, whole
-from vizhelpers.errors import said, unknown
-from vizhelpers.inputs import HasTensor, input_tensor
-from vizhelpers.layers import captured, refuse_meta
-from vizhelpers.models import card
-
-ClassName = int | str | None
-"""A class by index or name; None is the predicted class."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class that a model predicts, with its probability.
-
-    Attributes:
-        index: of the class.
-        label: its name, or the index as text.
-        probability: between 0 and 1.
-        assumed: how the probability was obtained if not as the softmax of logits; else "".
-    """
-
-    index: int
-    label: str
-    probability: float
-    assumed: str = ""
-
-    def __repr__(self) -> str:
-        """Return the name, the index and the probability, such as "tabby (281) 0.612"."""
-        note = f" ({self.assumed})" if self.assumed else ""
-        return f"{self.label} ({self.index}) {self.probability:.3f}{note}"
-
-
-def predict(
-    model: nn.Module, sample: HasTensor | Tensor, k: int = 5, *, labels: Sequence[str] | None = None
-) -> list[Prediction]:
-    """Return the ``k`` most probable classes of one photograph, most probable first.
-
-    Outputs that come from a sigmoid or a softmax, or that sum to 1, are used as probabilities.
-    Otherwise a single logit gets the sigmoid, several get the softmax. ``Prediction.assumed``
-    names the case unless it is the softmax.
-
-    Args:
-        model: a classifier.
-        sample: a ``Sample``, or a tensor (1, C, H, W).
-        k: how many classes; all of them if the model has fewer.
-        labels: class names, for a module of the user's own; without names the index is shown.
-
-    Raises:
-        ValueError: more than one photograph, ``k`` below 1, an output that contains NaN, or an
-            input that ``capture`` refuses.
-
-    Example:
-        >>> import vizhelpers as viz
-        >>> model = viz.load_model()
-        >>> predict(model, viz.prepare(model, "panda"), k=1)
-        [giant panda (388) 1.000]
-    """
-    k = whole("k", k, 1)
-    x = input_tensor(model, sample, axes=None)
-    if len(x) != 1:
-        raise ValueError(f"predict takes one photograph, got {len(x)}; loop over x[i:i + 1].")
-    scores, ending = logits_and_ending(model, x)
-    shares, assumed = probabilities(scores, ending)
-    names = _names(model, labels, scores.shape[1])
-    top = shares[0].topk(min(k, shares.shape[1]))
-    return [
-        Prediction(index, _label(names, index), probability, assumed)
-        for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    ]
+from vizhelpers.inputs.classes import Wanted, labels_of
+from vizhelpers.passes.capture import captured
+from vizhelpers.passes.hooks import refuse_meta
 
 
 def logits_and_ending(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
@@ -226,51 +160,6 @@ def _label(names: Sequence[str], index: int) -> str:
     return names[index] if index < len(names) else str(index)
 
 
-def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | None = None) -> int:
-    """Return the index of a class that is given by index or by name.
-
-    Args:
-        model: a classifier.
-        target: an index, or a class name (case is ignored).
-        labels: class names, for a module of the user's own.
-
-    Raises:
-        ValueError: no such class, or a name that two classes share (ImageNet has two cranes).
-
-    Example:
-        >>> import vizhelpers as viz
-        >>> class_index(viz.load_model(), "tabby")
-        281
-    """
-    names = labels_of(model, labels)
-    if isinstance(target, str):
-        return _index_of_name(target, names)
-    try:
-        index = whole("target", target)
-    except TypeError:
-        raise TypeError(f"A class is an index or a name, not {said(target)}.") from None
-    # The user's labels may name only some classes; a pass shows how many there are.
-    if index < 0 or (labels is None and names and index >= len(names)):
-        known = f"This model's classes go from 0 to {len(names) - 1}." if names else ""
-        raise ValueError(f"There is no class {index}. {known or 'Class indices begin at 0.'}")
-    return index
-
-
-def _index_of_name(target: str, names: Sequence[str]) -> int:
-    if not names:
-        raise ValueError(
-            f"This model has no class names, so {target!r} cannot be found. Give the class index, "
-            "or pass labels=, a list with the name of each class."
-        )
-    exact = [i for i, name in enumerate(names) if name == target]
-    found = exact or [i for i, name in enumerate(names) if name.lower() == target.lower().strip()]
-    if len(found) > 1:
-        raise ValueError(f"{len(found)} classes are called {target!r}: {found}. Give an index.")
-    if not found:
-        raise unknown("class", target, names, "A class index is possible too.")
-    return found[0]
-
-
 @dataclass(frozen=True)
 class Target:
     """The class that a map explains, for each image.
@@ -289,46 +178,6 @@ class Target:
     def title(self, image: int) -> str:
         """Return the title of one image's map."""
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
-
-
-Wanted = int | list[int | None] | None
-"""A requested class: one index for all images, a list of one for each, or None, the predicted."""
-
-
-def wanted_classes(
-    model: nn.Module,
-    targets: Sequence[ClassName | Sequence[ClassName]],
-    images: int,
-    *,
-    labels: Sequence[str] | None = None,
-) -> list[Wanted]:
-    """Return the class index of each target; None, the predicted class, stays None.
-
-    Args:
-        model: a classifier.
-        targets: each an index, a name, None, or a list with one of these for each image.
-        images: the number of images.
-        labels: class names, for a module of the user's own.
-
-    Raises:
-        ValueError: as ``class_index``; or a list whose length is not ``images``.
-    """
-
-    def index(target: Any) -> Any:
-        return None if target is None else class_index(model, target, labels=labels)
-
-    def wanted(target: Any) -> Wanted:
-        if not isinstance(target, (list, tuple, range)) and getattr(target, "ndim", 0) != 1:
-            return index(target)
-        each = [index(entry) for entry in target]
-        if len(each) != images:
-            raise ValueError(
-                f"target={said(target)}: {len(each)} classes for {images} "
-                f"image{'s' * (images > 1)}. A list has one class for each image."
-            )
-        return each
-
-    return [wanted(target) for target in targets]
 
 
 def targets_of(
@@ -371,25 +220,3 @@ def _names(model: nn.Module, labels: Sequence[str] | None, outputs: int) -> Sequ
     """Return the name of each output; by convention one output is the second of two classes."""
     names = labels_of(model, labels)
     return names[1:] if outputs == 1 and len(names) == 2 else names
-
-
-def listed_labels(labels: Sequence[str] | Mapping[int, str]) -> list[str]:
-    """Return class names as a list, from a sequence or from ``{index: name}``.
-
-    Raises:
-        TypeError: another type, or names that are not strings.
-        ValueError: a mapping without one of the indices from 0 on.
-    """
-    if isinstance(labels, Mapping):
-        if set(labels) != set(range(len(labels))):
-            raise ValueError(f"labels={said(labels)}: its keys must be the indices 0, 1, 2, …")
-        labels = [labels[index] for index in range(len(labels))]
-    return texts("labels", labels)
-
-
-def labels_of(model: nn.Module, labels: Sequence[str] | None = None) -> Sequence[str]:
-    """Return a model's class names: ``labels``, or those that it was loaded with, or ()."""
-    if labels is not None:
-        return listed_labels(labels)
-    known = card(model)
-    return known.labels if known else ()

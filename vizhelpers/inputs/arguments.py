@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vizhelpers.errors import said, unknown
+from vizhelpers.inputs.errors import said, unknown
 
 SEEDS = (-(2**63), 2**63 - 1)  # what torch's generators take
 

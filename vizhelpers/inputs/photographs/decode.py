@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vizhelpers.errors import ImageError
-from vizhelpers.filetypes import kind_of, without_bytes
+from vizhelpers.inputs.errors import ImageError
+from vizhelpers.inputs.filetypes import kind_of, without_bytes
 
 SMALLEST_SIDE = 8  # pixels
 _MOST_SCANS = 100  # encoders write about ten

@@ -1,6 +1,8 @@
-"""Draw random numbers without changing the caller's random states."""
+"""Change process-wide state, such as random states, for a ``with`` block only."""
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vizhelpers.passes import process_wide
+_lock = threading.RLock()
+
+
+def _new_lock() -> None:
+    """Replace the lock in a forked process: the thread that held it does not exist there."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@contextmanager
+def process_wide() -> Iterator[None]:
+    """Hold the lock for temporary changes of process-wide state, for a ``with`` block.
+
+    Without it, two threads could restore their settings in the wrong order.
+    """
+    with _lock:
+        yield
 
 
 @contextmanager

@@ -11,9 +11,15 @@ from typing import Any
 
 from PIL import Image
 
-from vizhelpers.arrays import as_array, from_array
-from vizhelpers.decode import SMALLEST_SIDE, as_bytes, from_bytes, from_upload, upright_rgb
-from vizhelpers.errors import ImageError, nearest
+from vizhelpers.inputs.errors import ImageError, nearest
+from vizhelpers.inputs.photographs.arrays import as_array, from_array
+from vizhelpers.inputs.photographs.decode import (
+    SMALLEST_SIDE,
+    as_bytes,
+    from_bytes,
+    from_upload,
+    upright_rgb,
+)
 
 _PHOTOGRAPHS = files("vizhelpers") / "data" / "photographs"
 _COMPOSITE = "cat_coffee"

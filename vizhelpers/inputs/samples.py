@@ -10,12 +10,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from vizhelpers.errors import said
-from vizhelpers.images import load_image
-from vizhelpers.inputs import bare, dtype_of
-from vizhelpers.models import Transform, card
-from vizhelpers.normalisation import Colours, chain, per_channel, probe_colours, read_colours
-from vizhelpers.seeding import random_states, replayed
+from vizhelpers.inputs.errors import said
+from vizhelpers.inputs.global_state import random_states, replayed
+from vizhelpers.inputs.models import Transform, card
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.normalisation import Colours, chain, per_channel, probe_colours, read_colours
+from vizhelpers.inputs.photographs.images import load_image
+from vizhelpers.inputs.request import dtype_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -58,7 +59,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
         >>> prepare(viz.load_model(), "cat").x.shape
         torch.Size([1, 3, 224, 224])
     """
-    inside = bare(model)
+    inside = unwrapped(model)
     if transform is not None and not callable(transform):
         raise TypeError(f"transform={said(transform)}: expected a function, PIL image to tensor.")
     transform = _own_transform(model) if transform is None else transform
@@ -124,7 +125,7 @@ def _own_transform(model: nn.Module) -> Transform:
     known = card(model)
     if known and known.transform:
         return known.transform
-    inside = bare(model)
+    inside = unwrapped(model)
     if isinstance(getattr(inside, "pretrained_cfg", None), dict):
         from timm.data import create_transform, resolve_data_config
 

@@ -16,9 +16,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
-from vizhelpers.checkpoints import load_checkpoint, read_checkpoint
-from vizhelpers.errors import WeightsUnavailable, said
-from vizhelpers.seeding import drawn_on_cpu
+from vizhelpers.inputs.errors import WeightsUnavailable, said
+from vizhelpers.inputs.global_state import drawn_on_cpu
+from vizhelpers.inputs.weights.checkpoints import load_checkpoint, read_checkpoint
 
 DATA = files("vizhelpers") / "data"
 

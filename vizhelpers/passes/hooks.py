@@ -1,4 +1,4 @@
-"""Record layer outputs in a forward pass; no other module of the package registers hooks.
+"""Register hooks on a model's layers; no other module of the package does.
 
 The model is left unchanged, also when a pass raises or is interrupted: hooks are removed, each
 submodule's ``training`` flag is restored, and ``.grad`` is not touched.
@@ -6,86 +6,20 @@ submodule's ``training`` flag is restored, and ``.grad`` is not touched.
 
 import threading
 import warnings
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from vizhelpers.arguments import texts
-from vizhelpers.copies import closes_over, is_method_of
-from vizhelpers.errors import said, unknown
-from vizhelpers.inputs import HasTensor, bare, input_tensor
-from vizhelpers.passes import evaluating, forward, process_wide
-
-Layer = str | nn.Module
-"""A layer by its dotted path, or the module itself."""
-
-
-def layer_names(
-    model: nn.Module, kind: type[nn.Module] | tuple[type, ...] = nn.Module
-) -> list[str]:
-    """Return the dotted module paths of a model, in the order in which they were defined.
-
-    Args:
-        model: any module.
-        kind: keep only layers of this class (or of one of these classes), such as ``nn.Conv2d``.
-
-    Returns:
-        Names as ``model.get_submodule`` takes them, without the model itself (the empty name).
-        For a compiled or ``DataParallel`` model, the names of the module inside.
-
-    Example:
-        >>> layer_names(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), kind=nn.Conv2d)
-        ['0']
-    """
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not all(isinstance(entry, type) for entry in kinds):
-        raise TypeError(f"kind={said(kind)}: expected a class, such as nn.Conv2d, or several.")
-    named = bare(model).named_modules()
-    return [name for name, module in named if name and isinstance(module, kind)]
-
-
-def get_layer(model: nn.Module, name: Layer) -> nn.Module:
-    """Return the submodule with this dotted path; a submodule itself is returned as it is.
-
-    Raises:
-        ValueError: there is no such layer; the text names the nearest ones.
-    """
-    return bare(model).get_submodule(layer_name(model, name))
-
-
-def layer_name(model: nn.Module, layer: Layer) -> str:
-    """Return the dotted path of a layer that is given by its path or as the module itself.
-
-    Raises:
-        TypeError: a list or tuple of layers.
-        ValueError: there is no such layer; the text names the nearest ones.
-    """
-    inside = bare(model)
-    way_on = "viz.layer_names(model) lists them all."
-    if isinstance(layer, nn.Module):
-        for name, module in inside.named_modules():
-            if name and module is layer:
-                return name
-        what = "the whole model" if bare(layer) is inside else f"a {type(layer).__name__}"
-        raise ValueError(
-            f"layer is {what}, not a layer inside {type(inside).__name__}. Pass one of the model's "
-            f"own submodules, or its name; {way_on}"
-        )
-    if isinstance(layer, (list, tuple)):
-        raise TypeError(
-            f"layer={said(layer)}: expected one layer, its name or the module. For several layers "
-            "use viz.cam_sweep(..., layers=[...]) or viz.capture."
-        )
-    if isinstance(layer, str) and layer:
-        with suppress(AttributeError):
-            inside.get_submodule(layer)
-            return layer
-    raise unknown("layer", layer, layer_names(model), way_on)
+from vizhelpers.inputs.global_state import process_wide
+from vizhelpers.inputs.layers import get_layer, layer_names
+from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.passes.copies import closes_over, is_method_of
+from vizhelpers.passes.forward import evaluating
 
 
 class NotItself(Exception):
@@ -99,7 +33,7 @@ def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
     That happens if ``forward`` was replaced by a function that refers to the original's layers.
     """
     own = {id(module) for module in copied.modules()}
-    theirs = {id(module) for module in bare(model).modules()} - own
+    theirs = {id(module) for module in unwrapped(model).modules()} - own
     thread = threading.get_ident()
 
     def refuse(module: nn.Module, args: object) -> None:
@@ -252,78 +186,6 @@ def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
     return {name: record[name] for name in layers}
 
 
-def as_list(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
-    """Return the dotted paths of one layer or several, as a list without duplicates."""
-    if isinstance(layers, (str, nn.Module)):
-        layers = [layers]
-    elif not isinstance(layers, (list, tuple)):
-        layers = texts("layers", layers)
-    return list(dict.fromkeys(layer_name(model, layer) for layer in layers))
-
-
-def capture(
-    model: nn.Module, sample: HasTensor | Tensor, layers: Layer | Sequence[Layer]
-) -> dict[str, Tensor]:
-    """Run the model once and return the output of each named layer, in the layer's own shape.
-
-    Each tensor is the layer's *own* output: a later ``ReLU(inplace=True)`` does not overwrite it.
-    The pass runs in eval mode and without gradients.
-
-    Args:
-        model: any module that takes one tensor.
-        sample: a ``Sample``, or a tensor (N, …) on the model's device.
-        layers: one layer or several, each by its dotted path or as the module itself.
-
-    Returns:
-        ``{name: output}`` in the order of ``layers``, detached, on the model's device.
-
-    Raises:
-        ValueError: an unknown layer; a layer that does not return one tensor, runs more than
-            once, or does not run; an input that the model cannot run on. All hooks are removed.
-
-    Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True))
-        >>> capture(net, torch.zeros(1, 3, 8, 8), "0")["0"].shape
-        torch.Size([1, 8, 6, 6])
-    """
-    return captured(model, input_tensor(model, sample, axes=None), layers)[0]
-
-
-def captured(
-    model: nn.Module, x: Tensor, layers: Layer | Sequence[Layer]
-) -> tuple[dict[str, Tensor], Any]:
-    """Return ``capture``'s ``{name: output}``, and the model's own output of the same pass."""
-    names = as_list(model, layers)
-    with torch.no_grad(), evaluating(model), recording(model, names) as record:
-        output = forward(model, x.clone())
-    return {name: out.detach() for name, out in pick(record, names).items()}, output
-
-
-def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[str, tuple[int, ...]]:
-    """Run the model once and return the output shape of every module that returns one tensor.
-
-    Args:
-        model: any module; on the meta device this costs no arithmetic.
-        x: network input (N, C, H, W) on the model's device.
-        once: leave out modules that run more than once, which ``capture`` refuses.
-
-    Returns:
-        ``{dotted name: shape}``; for a module that runs more than once, the shape of its last run.
-    """
-    shapes: dict[nn.Module, tuple[int, ...]] = {}
-    runs: Counter[nn.Module] = Counter()
-
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        runs[module] += 1
-        if isinstance(output, Tensor):
-            shapes[module] = tuple(output.shape)
-
-    with torch.no_grad(), evaluating(model) as inside, watching_calls(inside, leave):
-        forward(inside, x)
-    named = [(name, module) for name, module in inside.named_modules() if module in shapes]
-    return {name: shapes[module] for name, module in named if not once or runs[module] == 1}
-
-
 @contextmanager
 def watching_calls(
     model: nn.Module,
@@ -347,42 +209,3 @@ def watching_calls(
             always = enter is not None
             handles.callback(module.register_forward_hook(leave, always_call=always).remove)
         yield
-
-
-class _Reached(BaseException):
-    """Raised by a hook to end a forward pass; not an ``Exception``, so no model swallows it."""
-
-
-def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
-    """Run the model only as far as ``layer`` and return that layer's output, graph attached.
-
-    Args:
-        model: any module; the caller sets train or eval mode, and whether autograd is on.
-        x: network input (N, C, H, W).
-        layer: dotted module path.
-
-    Returns:
-        The layer's own output.
-    """
-    reached: list[Any] = []
-    thread = threading.get_ident()
-
-    def stop(module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == thread:
-            reached.append(output)
-            raise _Reached
-
-    module = get_layer(model, layer)
-    _refuse_scripted(layer, module)
-    handle = module.register_forward_hook(stop)
-    try:
-        forward(model, x)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    if not reached:
-        pick({}, [layer])
-    if not isinstance(reached[0], Tensor):
-        raise _not_one_tensor(model, layer, reached[0])
-    return reached[0]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from vizhelpers.stack import ImageStack, named
 from vizhelpers.view.charts import Bars, Chart
+from vizhelpers.view.live.wire import LARGEST, Payload, pack
 from vizhelpers.view.static import side_by_side
-from vizhelpers.view.wire import LARGEST, Payload, pack
 
 _WIDE = 7.0  # inches
 _AXES = 3  # that the view can choose on

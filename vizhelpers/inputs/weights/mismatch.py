@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vizhelpers.filetypes import is_safetensors
+from vizhelpers.inputs.filetypes import is_safetensors
 
 # Parts of parameter names that a wrapper adds: (part, its replacement, wrapper).
 _INSIDE = (

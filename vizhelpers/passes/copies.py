@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vizhelpers.inputs import bare
+from vizhelpers.inputs.modules import unwrapped
 
 Give = Callable[[Tensor], Tensor]
 
@@ -31,7 +31,7 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
         hooks: copy all hooks; otherwise only those that are methods of the model. These are bound
             to the copy.
     """
-    inside = bare(model)
+    inside = unwrapped(model)
     memo: dict[int, Any] = {id(module): module for module in inside.modules()}
     modules = [m for m in inside.modules() if not isinstance(m, torch.jit.ScriptModule)]
     ids = set(memo)
@@ -91,13 +91,13 @@ def private_copy(model: nn.Module) -> nn.Module:
     in notebook cells. The model itself is used if a copy might compute something else: if it has
     hooks, a replaced ``forward``, or attributes that may refer to other parts of the model.
     """
-    inside = bare(model)
+    inside = unwrapped(model)
     return twin(model) if all(map(_is_plain, inside.modules())) else inside
 
 
 def state_of(model: nn.Module) -> Hashable:
     """Return a value that changes whenever training, a conversion or a hook changes a model."""
-    inside = bare(model)
+    inside = unwrapped(model)
     tensors = [*inside.parameters(), *inside.buffers()]
     modules = [
         (id(module), *(tuple(v) for k, v in vars(module).items() if _is_hook_table(k, v)))

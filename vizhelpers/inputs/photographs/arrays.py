@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vizhelpers.errors import ImageError
+from vizhelpers.inputs.errors import ImageError
 
 
 def as_array(source: Any) -> np.ndarray:

@@ -14,7 +14,9 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from traitlets import TraitError
 
-from vizhelpers.explore.controls import (
+from vizhelpers.explore.identity import key_of_call
+from vizhelpers.view.canvas import to_png
+from vizhelpers.view.live.controls import (
     Control,
     adjust,
     controls_of,
@@ -24,14 +26,12 @@ from vizhelpers.explore.controls import (
     options_of,
     widget_for,
 )
-from vizhelpers.explore.identity import key_of_call
-from vizhelpers.explore.scene import Scene
-from vizhelpers.explore.worker import Worker
-from vizhelpers.progress import Cancelled, watching
-from vizhelpers.view.canvas import to_png
-from vizhelpers.view.html import Page, save_html
-from vizhelpers.view.view import StackView
-from vizhelpers.view.wire import LARGEST
+from vizhelpers.view.live.html import Page, save_html
+from vizhelpers.view.live.progress import Cancelled, watching
+from vizhelpers.view.live.scene import Scene
+from vizhelpers.view.live.view import StackView
+from vizhelpers.view.live.wire import LARGEST
+from vizhelpers.view.live.worker import Worker
 
 P = ParamSpec("P")
 Controls = Mapping[str, widgets.Widget]

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from vizhelpers.errors import WeightsUnavailable
-from vizhelpers.filetypes import is_safetensors, kind_of, without_bytes
-from vizhelpers.mismatch import explained, plain_name, with_lines
+from vizhelpers.inputs.errors import WeightsUnavailable
+from vizhelpers.inputs.filetypes import is_safetensors, kind_of, without_bytes
+from vizhelpers.inputs.weights.mismatch import explained, plain_name, with_lines
 
 _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")

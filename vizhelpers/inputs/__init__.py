@@ -1,0 +1,1 @@
+"""What a caller hands over: models, photographs, layers, classes; validated here, once."""

@@ -1,0 +1,1 @@
+"""Photographs from a name, a path, bytes or an array."""

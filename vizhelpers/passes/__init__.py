@@ -1,0 +1,1 @@
+"""Forward and backward passes of a model; the model is left unchanged."""
