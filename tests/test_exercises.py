@@ -26,11 +26,11 @@ from wrong_answers import WRONG
 
 import vizhelpers as viz
 from tools.build_notebooks import NOTEBOOKS, names
-from vizhelpers.labs import damage, exercise, plain, run, store
-from vizhelpers.labs.book import EXERCISES
-from vizhelpers.labs.exercise import TOLERANCE, is_open
-from vizhelpers.labs.run import Runner, time_limit
-from vizhelpers.labs.verdict import Verdict
+from vizhelpers.exercises import damage, exercise, plain, progress_file, runner
+from vizhelpers.exercises.catalogue import EXERCISES
+from vizhelpers.exercises.exercise import TOLERANCE, is_open
+from vizhelpers.exercises.runner import Runner, time_limit
+from vizhelpers.exercises.verdict import Verdict
 
 KEYS = list(EXERCISES)
 BY_FUNCTION = [key for key, one in EXERCISES.items() if one.kind != "break"]
@@ -47,7 +47,7 @@ FOR_EACH = settings(
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "_in_memory", {})
+    monkeypatch.setattr(progress_file, "_in_memory", {})
 
 
 def paper(key: str) -> list[Any]:
@@ -57,7 +57,7 @@ def paper(key: str) -> list[Any]:
 
 
 def check(key: str, function: Any) -> Verdict:
-    return viz.labs.check(key, *paper(key), function)
+    return viz.check(key, *paper(key), function)
 
 
 # ------------------------------------------------------------------ the book
@@ -67,7 +67,7 @@ def test_each_notebook_ends_with_its_three_exercises_unanswered(name: str) -> No
     cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
     title = next(i for i, c in enumerate(cells) if c.source.startswith("## Exercises"))
     asked = [cell for cell in cells[title:] if cell.cell_type == "code"]
-    assert [re.findall(r'labs\.check\("([\d.]+)"', cell.source) for cell in asked] == [
+    assert [re.findall(r'viz\.check\("([\d.]+)"', cell.source) for cell in asked] == [
         [f"{number}.{i}"] for i in (1, 2, 3)
     ]
     for cell in asked:
@@ -82,9 +82,9 @@ def test_each_notebook_ends_with_its_three_exercises_unanswered(name: str) -> No
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_solution_as_it_is_shown_runs_in_an_empty_notebook_and_holds(key: str) -> None:
-    code = re.search(r"```python\n(.*)\n```", viz.labs.solution(key).text, re.DOTALL)[1]
+    code = re.search(r"```python\n(.*)\n```", viz.solution(key).text, re.DOTALL)[1]
     *lines, last = code.splitlines()
-    assert last.startswith("viz.labs.check(")
+    assert last.startswith("viz.check(")
     space: dict[str, Any] = {}
     exec("\n".join(lines), space)
     verdict = eval(last, space)
@@ -114,7 +114,7 @@ AS_STUDENTS_WRITE = [
 
 @pytest.mark.parametrize(("key", "name", "build"), AS_STUDENTS_WRITE)
 def test_a_wrong_answer_is_named(key: str, name: str, build: Callable[[], Any]) -> None:
-    verdict = viz.labs.check(key, *build())
+    verdict = viz.check(key, *build())
     assert not verdict
     assert verdict.mistake == name, verdict
     known = EXERCISES[key].mistakes
@@ -235,7 +235,7 @@ def test_no_wrong_number_on_paper_passes(not_recognised: None, key: str, factor:
         given_ = tuple(int(n) for n in number) if number.ndim else float(number)
         if np.allclose(given_, right, rtol=1e-2):
             continue
-        verdict = viz.labs.check(key, given_, EXERCISES[key].solution)
+        verdict = viz.check(key, given_, EXERCISES[key].solution)
         assert not verdict, given_
         assert verdict.text.startswith("On paper"), verdict
 
@@ -256,7 +256,7 @@ ANYTHING = st.one_of(
 @FOR_EACH
 def test_nothing_built_at_random_passes(key: str, data: st.DataObject) -> None:
     answers = [data.draw(ANYTHING) for _ in EXERCISES[key].parts]
-    verdict = viz.labs.check(key, *answers)
+    verdict = viz.check(key, *answers)
     assert verdict.standing == "wrong"
     assert verdict.mistake is not None
 
@@ -266,15 +266,15 @@ def test_each_check_of_a_construction_can_be_undone_by_a_small_change() -> None:
     one, other = EXERCISES["01.3"].solution()
     with torch.no_grad():
         other.first.weight[0, 0, 0, 0] += 1e-3
-    assert viz.labs.check("01.3", one, other).mistake == "weights differ"
+    assert viz.check("01.3", one, other).mistake == "weights differ"
     noise = EXERCISES["05.3"].solution()
-    assert viz.labs.check("05.3", 0.2 * noise).mistake == "not sure"
+    assert viz.check("05.3", 0.2 * noise).mistake == "not sure"
     model, x, place = EXERCISES["06.3"].solution()
-    assert viz.labs.check("06.3", model, x / 4, place).mistake == "has a gradient"
-    assert viz.labs.check("06.3", model, x, (0, 0)).mistake == "does not matter"
+    assert viz.check("06.3", model, x / 4, place).mistake == "has a gradient"
+    assert viz.check("06.3", model, x, (0, 0)).mistake == "does not matter"
     checkpoint = EXERCISES["07.3"].solution()
     checkpoint["module.features.0.bias"] = checkpoint["module.features.0.bias"] + 1
-    assert viz.labs.check("07.3", checkpoint).mistake == "weights missing"
+    assert viz.check("07.3", checkpoint).mistake == "weights missing"
 
 
 # ------------------------------------------------------------------ code that misbehaves
@@ -299,16 +299,16 @@ def asleep(*args: Any) -> None:
 def test_a_loop_that_never_ends_is_stopped(
     code: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "SECONDS", 0.3)
+    monkeypatch.setattr(runner, "SECONDS", 0.3)
     start = time.monotonic()
-    verdict = viz.labs.check("01.2", code)
+    verdict = viz.check("01.2", code)
     assert verdict.mistake == "too slow"
     assert "loop that never ends" in verdict.text
     assert time.monotonic() - start < 5
 
 
 def test_the_limit_is_ten_seconds() -> None:
-    assert run.SECONDS == 10
+    assert runner.SECONDS == 10
 
 
 @pytest.mark.parametrize("code", [forever, forever_with_excuses])
@@ -317,7 +317,7 @@ def test_it_is_stopped_in_a_kernels_other_thread_too(code: Callable[..., None]) 
     found: list[str] = []
 
     def work() -> None:
-        with pytest.raises(run.Fault) as fault:
+        with pytest.raises(runner.Fault) as fault:
             Runner(0.3)(code)
         found.append(fault.value.name)
 
@@ -340,7 +340,7 @@ def test_a_person_who_interrupts_is_obeyed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        viz.labs.check("01.2", interrupted)
+        viz.check("01.2", interrupted)
 
 
 def leave_hook(model: nn.Module) -> float:
@@ -380,7 +380,7 @@ def test_a_damaged_model_gets_a_word_and_the_readers_own_stays(
 ) -> None:
     own = viz.load_model()
     before = snapshot(own)
-    verdict = viz.labs.check("02.2", code)
+    verdict = viz.check("02.2", code)
     assert verdict.mistake == name, verdict
     assert not difference(before, snapshot(own))
 
@@ -402,7 +402,7 @@ def test_a_damaged_model_gets_a_word_and_the_readers_own_stays(
     ],
 )
 def test_other_answers_get_a_clear_word(code: Any, name: str, words: str) -> None:
-    verdict = viz.labs.check("01.2", code)
+    verdict = viz.check("01.2", code)
     assert (verdict.standing, verdict.mistake) == ("wrong", name), verdict
     assert words in verdict.text
 
@@ -411,7 +411,7 @@ def test_an_error_names_the_line_of_the_readers_code() -> None:
     code = compile("def count(layer):\n    x = 1\n    return x.parts\n", "cell", "exec")
     space: dict[str, Any] = {}
     exec(code, space)
-    assert "line 3" in viz.labs.check("01.2", space["count"]).text
+    assert "line 3" in viz.check("01.2", space["count"]).text
 
 
 def test_prints_are_held_back_and_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -419,7 +419,7 @@ def test_prints_are_held_back_and_mentioned(capsys: pytest.CaptureFixture[str]) 
         print("here I am")  # noqa: T201
         return sum(p.numel() for p in layer.parameters())
 
-    verdict = viz.labs.check("01.2", noisy)
+    verdict = viz.check("01.2", noisy)
     assert verdict
     assert "printed" in verdict.text
     assert capsys.readouterr().out == ""
@@ -432,8 +432,8 @@ def test_an_object_that_equals_everything_does_not_pass() -> None:
 
         __hash__ = int.__hash__
 
-    assert viz.labs.check("01.2", lambda layer: Yes(1)).mistake == "not plain"
-    assert viz.labs.check("04.1", Yes(1), EXERCISES["04.1"].solution).mistake == "not plain"
+    assert viz.check("01.2", lambda layer: Yes(1)).mistake == "not plain"
+    assert viz.check("04.1", Yes(1), EXERCISES["04.1"].solution).mistake == "not plain"
 
 
 def test_an_input_changed_in_place_changes_no_truth() -> None:
@@ -443,7 +443,7 @@ def test_an_input_changed_in_place_changes_no_truth() -> None:
         weight.zero_()
         return found
 
-    assert viz.labs.check("03.2", careless)
+    assert viz.check("03.2", careless)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -459,11 +459,11 @@ def test_checking_changes_nothing_in_torch_numpy_or_python(key: str) -> None:
 
     own, on_paper = nn.Linear(1, 1), paper(key)
     before = snapshot(own)
-    viz.labs.check(key, *on_paper, *parts)
-    viz.labs.hint(key)
-    viz.labs.solution(key)
+    viz.check(key, *on_paper, *parts)
+    viz.hint(key)
+    viz.solution(key)
     if EXERCISES[key].kind != "break":
-        viz.labs.check(key, *on_paper, rude)
+        viz.check(key, *on_paper, rude)
     assert not difference(before, snapshot(own))
 
 
@@ -480,9 +480,9 @@ def test_an_answer_that_was_not_begun_is_open(answer: Any) -> None:
         ...
 
     for one in (answer, only_a_text, dots, text_and_dots):
-        found = viz.labs.check("01.2", one)
+        found = viz.check("01.2", one)
         assert found.standing == "open", one
-    assert not Path(store.FILE).exists(), "nothing was tried, so nothing is written"
+    assert not Path(progress_file.FILE).exists(), "nothing was tried, so nothing is written"
 
 
 def test_zero_is_an_answer() -> None:
@@ -491,24 +491,24 @@ def test_zero_is_an_answer() -> None:
 
     assert not is_open(0)
     assert not is_open(zero)
-    assert viz.labs.check("01.2", zero).standing == "wrong"
+    assert viz.check("01.2", zero).standing == "wrong"
 
 
 def test_half_an_answer_says_which_half_is_open() -> None:
-    assert "the function is still open" in viz.labs.check("04.1", 15, ...).text
-    assert "the number on paper is still" in viz.labs.check("04.1", ..., lambda layers: 1).text
+    assert "the function is still open" in viz.check("04.1", 15, ...).text
+    assert "the number on paper is still" in viz.check("04.1", ..., lambda layers: 1).text
 
 
 def test_a_wrong_name_or_number_of_answers_is_an_error_with_the_way_on() -> None:
     with pytest.raises(ValueError, match=r"no exercise '03\.4'.*'03\.1'.*progress"):
-        viz.labs.check("03.4", 1)
-    for call in (viz.labs.hint, viz.labs.solution):
+        viz.check("03.4", 1)
+    for call in (viz.hint, viz.solution):
         with pytest.raises(ValueError, match="no exercise"):
             call("3")
     with pytest.raises(
         ValueError, match=r"takes 2 answer.*number on paper, function.*1 were given"
     ):
-        viz.labs.check("04.1", 15)
+        viz.check("04.1", 15)
 
 
 # ------------------------------------------------------------------ what is shown
@@ -524,11 +524,11 @@ def test_a_verdict_reads_without_colour_and_escapes_what_code_returned() -> None
 
 
 def test_hints_come_one_more_each_time_and_end_with_the_way_on() -> None:
-    shown = [viz.labs.hint("03.2").text for _ in range(4)]
+    shown = [viz.hint("03.2").text for _ in range(4)]
     assert [text.count("**Hint") for text in shown] == [1, 2, 3, 3]
     assert all(later.startswith(text) for text, later in itertools.pairwise(shown))
-    assert "labs.solution" in shown[2]
-    assert "labs.solution" not in shown[1]
+    assert "viz.solution" in shown[2]
+    assert "viz.solution" not in shown[1]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -536,7 +536,7 @@ def test_hints_do_not_repeat_and_the_why_is_said(key: str) -> None:
     one = EXERCISES[key]
     assert len(set(one.hints)) == 3
     assert len(one.why) > 60
-    assert one.why in viz.labs.solution(key).text
+    assert one.why in viz.solution(key).text
 
 
 # ------------------------------------------------------------------ progress
@@ -545,17 +545,17 @@ def solve(key: str = "04.1") -> Verdict:
 
 
 def test_progress_is_kept_in_a_file_beside_the_notebook() -> None:
-    viz.labs.check("04.1", 7, lambda layers: 7)
+    viz.check("04.1", 7, lambda layers: 7)
     solve()
-    viz.labs.hint("03.2")
-    viz.labs.solution("01.1")
-    rows = json.loads(Path(store.FILE).read_text(encoding="utf-8"))
+    viz.hint("03.2")
+    viz.solution("01.1")
+    rows = json.loads(Path(progress_file.FILE).read_text(encoding="utf-8"))
     assert rows == {
         "01.1": {"hints": 0, "solution": True, "solved": False, "tries": 0},
         "03.2": {"hints": 1, "solution": False, "solved": False, "tries": 0},
         "04.1": {"hints": 0, "solution": False, "solved": True, "tries": 2},
     }
-    table = viz.labs.progress().text
+    table = viz.progress().text
     assert "| 04.1 | derive | how many pixels a cell sees | ✔ | 2 | 0 |  |" in table
     assert "| 01.1 | derive | the shape that a convolution puts out | · | 0 | 0 | seen |" in table
     assert table.endswith("1 of 21 solved.")
@@ -563,21 +563,21 @@ def test_progress_is_kept_in_a_file_beside_the_notebook() -> None:
 
 def test_a_wrong_answer_later_does_not_undo_what_was_solved() -> None:
     solve()
-    viz.labs.check("04.1", 7, lambda layers: 7)
-    assert "1 of 21 solved" in viz.labs.progress().text
+    viz.check("04.1", 7, lambda layers: 7)
+    assert "1 of 21 solved" in viz.progress().text
 
 
 def test_another_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     solve()
-    monkeypatch.setattr(store, "_in_memory", {})
-    assert "1 of 21 solved" in viz.labs.progress().text
+    monkeypatch.setattr(progress_file, "_in_memory", {})
+    assert "1 of 21 solved" in viz.progress().text
 
 
 def test_in_colab_memory_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     solve()
     assert not list(Path.cwd().iterdir())
-    assert "1 of 21 solved" in viz.labs.progress().text
+    assert "1 of 21 solved" in viz.progress().text
 
 
 def test_where_the_folder_takes_no_file_memory_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -586,26 +586,26 @@ def test_where_the_folder_takes_no_file_memory_keeps_it(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "write_text", refuse)
     assert solve()
-    assert "1 of 21 solved" in viz.labs.progress().text
+    assert "1 of 21 solved" in viz.progress().text
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"04.1": 3}', "\udcff"])
 def test_a_file_that_cannot_be_read_is_set_aside_and_not_lost(text: str) -> None:
     raw = text.encode("utf-8", "surrogateescape")
-    Path(store.FILE).write_bytes(raw)
+    Path(progress_file.FILE).write_bytes(raw)
     assert solve()
-    assert "1 of 21 solved" in viz.labs.progress().text
+    assert "1 of 21 solved" in viz.progress().text
     (aside,) = Path.cwd().glob("vizhelpers-progress-unreadable-*.json")
     assert aside.read_bytes() == raw
 
 
 def test_a_file_that_was_edited_by_hand_breaks_nothing() -> None:
-    Path(store.FILE).write_text('{"04.1": {"tries": "many", "hints": -5, "solved": 1}, "99.9": {}}')
-    assert "0 of 21 solved" in viz.labs.progress().text
+    Path(progress_file.FILE).write_text('{"04.1": {"tries": "many", "hints": -5, "solved": 1}, "99.9": {}}')
+    assert "0 of 21 solved" in viz.progress().text
     solve()
-    viz.labs.hint("04.1")
-    assert "| ✔ | 1 | 1 |" in viz.labs.progress().text
-    assert "99.9" in Path(store.FILE).read_text(encoding="utf-8"), "rows that we do not know stay"
+    viz.hint("04.1")
+    assert "| ✔ | 1 | 1 |" in viz.progress().text
+    assert "99.9" in Path(progress_file.FILE).read_text(encoding="utf-8"), "rows that we do not know stay"
 
 
 def test_nothing_is_sent_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,9 +614,9 @@ def test_nothing_is_sent_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", refuse)
     solve()
-    viz.labs.hint("04.1")
-    viz.labs.solution("04.1")
-    viz.labs.progress()
+    viz.hint("04.1")
+    viz.solution("04.1")
+    viz.progress()
 
 
 # ------------------------------------------------------------------ plain, damage

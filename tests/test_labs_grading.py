@@ -57,7 +57,7 @@ FULL = tiny_lab.POINTS
 def with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     """Torch is started once, for all six labs."""
     home = tmp_path_factory.mktemp("home")
-    with Zygote.start(home, ("torch", "torchvision", "vizhelpers.labs")) as zygote:
+    with Zygote.start(home, ("torch", "torchvision", "vizhelpers.exercises")) as zygote:
         yield zygote
 
 

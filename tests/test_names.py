@@ -7,9 +7,14 @@ is Colab's) that replaced a public function of the same name.
 import importlib
 import subprocess
 import sys
+from functools import reduce
+from pathlib import Path
+from typing import Any
 
 import pytest
 from orders import ROOT, sources, submodules
+
+import vizhelpers as viz
 
 PACKAGES = ["vizhelpers"] + [
     name for name in submodules() if (ROOT / name.replace(".", "/")).is_dir()
@@ -29,7 +34,7 @@ def test_the_packages_that_export_functions_are_among_those_tested() -> None:
         "vizhelpers",
         "vizhelpers.flash",
         "vizhelpers.flash.utils",
-        "vizhelpers.labs",
+        "vizhelpers.exercises",
     }
 
 
@@ -47,3 +52,34 @@ def test_every_public_name_stays_what_the_stub_says_in_every_order() -> None:
     command = [sys.executable, str(ROOT / "tests" / "orders.py")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def attribute(path: str) -> Any:
+    return reduce(getattr, path.split("."), viz)
+
+
+@pytest.mark.parametrize(("old", "new"), viz.RENAMED.items())
+def test_an_old_name_works_and_a_warning_that_readers_see_names_the_new_one(
+    old: str, new: str
+) -> None:
+    with pytest.warns(FutureWarning) as warned:
+        found = attribute(old)
+    (warning,) = warned
+    assert f"vizhelpers.{old} is now vizhelpers.{new}." in str(warning.message)
+    assert Path(warning.filename) == Path(__file__), "the line to change"
+    importlib.import_module("vizhelpers.exercises")
+    assert found is attribute(new)
+    assert old not in viz.__all__ and old.split(".")[0] not in dir(viz)
+
+
+def test_an_old_name_can_be_imported_from_its_old_module() -> None:
+    """As in the first cell of a graded lab that was handed out before."""
+    with pytest.warns(FutureWarning, match="now vizhelpers.exercises.plain"):
+        from vizhelpers.labs import plain
+    assert plain is importlib.import_module("vizhelpers.exercises").plain
+
+
+def test_a_name_that_never_was_is_an_error() -> None:
+    for name in ("labs.nothing", "nothing"):
+        with pytest.raises(AttributeError, match="nothing"):
+            attribute(name)

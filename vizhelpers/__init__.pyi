@@ -1,5 +1,5 @@
 from . import flash as flash
-from . import labs as labs
+from .exercises.public import check, hint, progress, solution
 from .explore.panels import (
     explore_cam,
     explore_feature_maps,
@@ -27,6 +27,10 @@ from .passes.capture import capture
 from .stack import ImageStack
 
 __version__: str
+RENAMED: dict[str, str]
+
+def renamed(old: str) -> object: ...
+
 __all__ = [
     "CAM_METHODS",
     "ImageError",
@@ -38,6 +42,7 @@ __all__ = [
     "cam",
     "cam_sweep",
     "capture",
+    "check",
     "class_index",
     "composite",
     "explore_cam",
@@ -50,15 +55,17 @@ __all__ = [
     "feature_maps",
     "flash",
     "get_layer",
+    "hint",
     "kernels",
-    "labs",
     "layer_names",
     "load_image",
     "load_model",
     "module_tree",
     "predict",
     "prepare",
+    "progress",
     "saliency",
     "sample_images",
+    "solution",
     "summary",
 ]

@@ -98,7 +98,7 @@ def _answer(head: dict[str, Any], body: bytes, namespace: dict[str, Any]) -> tup
 
 def _call(what: str, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if what == "damage":
-        from vizhelpers.labs import damage
+        from vizhelpers.exercises import damage
 
         return damage(function, *args, **kwargs)
     return function(*args, **kwargs)
@@ -107,7 +107,7 @@ def _call(what: str, function: Any, args: list[Any], kwargs: dict[str, Any]) -> 
 def _plain(value: Any) -> Any:
     if "torch" not in sys.modules:  # then there are no tensors, and no need to wait for torch
         return value
-    from vizhelpers.labs import plain
+    from vizhelpers.exercises import plain
 
     return plain(value)
 

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.solutions import n03_kernels as worked
 from vizhelpers.inputs.models import load_model
 from vizhelpers.inputs.photographs.images import sample_images
 from vizhelpers.inputs.samples import prepare
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.labs.run import Fault, Runner
-from vizhelpers.labs.solutions import n03_kernels as worked
 
 
 def _flat_answer(weight: Tensor, bias: float, value: float) -> float:
@@ -101,9 +101,7 @@ CONVOLVE_MISTAKES = {
 
 
 DEAD_MISTAKES = {
-    "no layer": Mistake(
-        "a Conv2d(3, 64, 3, stride=2) is asked for: viz.labs.check('03.3', layer)."
-    ),
+    "no layer": Mistake("a Conv2d(3, 64, 3, stride=2) is asked for: viz.check('03.3', layer)."),
     "kernels differ": Mistake(
         "the kernels are not SqueezeNet's, so their picture differs. Copy them, and change what "
         "the picture does not show."

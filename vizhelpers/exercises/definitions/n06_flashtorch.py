@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
+from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
+from vizhelpers.exercises.solutions import n06_flashtorch as worked
 from vizhelpers.inputs.models import load_model
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
-from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
-from vizhelpers.labs.solutions import n06_flashtorch as worked
 from vizhelpers.passes.gradients import input_gradient, logit_of, probability_of
 
 
@@ -133,7 +133,7 @@ NEEDED = 0.5
 SATURATED_MISTAKES = {
     "parts": Mistake(
         "give a module, a tensor (1, C, H, W) and a place (row, column): "
-        "viz.labs.check('06.3', model, x, (row, column))."
+        "viz.check('06.3', model, x, (row, column))."
     ),
     "no logits": Mistake("the model must put out logits (1, classes) for this picture."),
     "does not matter": Mistake(

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.labs.run import Fault, Runner
-from vizhelpers.labs.solutions import n01_print as worked
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.solutions import n01_print as worked
 
 Shape = tuple[int, ...]
 
@@ -118,7 +118,7 @@ def _count_cases() -> list[tuple[nn.Module]]:
 
 
 TWIN_MISTAKES = {
-    "no modules": Mistake("two modules are asked for: viz.labs.check('01.3', one, other)."),
+    "no modules": Mistake("two modules are asked for: viz.check('01.3', one, other)."),
     "printouts differ": Mistake(
         "the printouts differ, so a reader is warned. Define the same parts under the same names; "
         "let only `forward` differ."

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from vizhelpers.exercises import progress_file
+from vizhelpers.exercises.exercise import Exercise, is_open
+from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.verdict import Note, Verdict
 from vizhelpers.inputs.errors import unknown
-from vizhelpers.labs import store
-from vizhelpers.labs.exercise import Exercise, is_open
-from vizhelpers.labs.run import Fault, Runner
-from vizhelpers.labs.verdict import Note, Verdict
 
 HINTS = 3
 VIZ = "import vizhelpers as viz"
@@ -38,13 +38,13 @@ def check(key: str, *answers: Any) -> Verdict:
     if len(answers) != len(exercise.parts):
         raise ValueError(
             f"Exercise {key} takes {len(exercise.parts)} answer(s): "
-            f"viz.labs.check({key!r}, {', '.join(exercise.parts)}); {len(answers)} were given."
+            f"viz.check({key!r}, {', '.join(exercise.parts)}); {len(answers)} were given."
         )
     still = [part for part, answer in zip(exercise.parts, answers, strict=True) if is_open(answer)]
     if still:
         return Verdict(key, "open", _how_to_begin(key, still, len(answers)))
     verdict = _judge(exercise, answers)
-    store.change(key, lambda row: _count(row, verdict))
+    progress_file.change(key, lambda row: _count(row, verdict))
     return verdict
 
 
@@ -62,10 +62,10 @@ def _judge(exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
 
 def _how_to_begin(key: str, still: list[str], asked: int) -> str:
     what = "no answer yet" if len(still) == asked else f"the {still[0]} is still open"
-    return f"{what}. viz.labs.hint({key!r}) helps."
+    return f"{what}. viz.hint({key!r}) helps."
 
 
-def _count(row: store.Row, verdict: Verdict) -> None:
+def _count(row: progress_file.Row, verdict: Verdict) -> None:
     # Whatever stands in the file: a student may have edited it.
     tries = row.get("tries")
     row["tries"] = (tries if isinstance(tries, int) else 0) + 1
@@ -79,11 +79,11 @@ def hint(key: str) -> Note:
         ValueError: there is no such exercise.
     """
     exercise = _find(key)
-    count = min(_number(store.read().get(key, {}).get("hints")) + 1, HINTS)
-    store.change(key, lambda row: row.update(hints=count))
+    count = min(_number(progress_file.read().get(key, {}).get("hints")) + 1, HINTS)
+    progress_file.change(key, lambda row: row.update(hints=count))
     lines = [f"**Hint {i + 1} of {HINTS}.** {exercise.hints[i]}" for i in range(count)]
     if count == HINTS:
-        lines.append(f"There are no more. `viz.labs.solution({key!r})` shows the worked answer.")
+        lines.append(f"There are no more. `viz.solution({key!r})` shows the worked answer.")
     return Note("\n\n".join(lines))
 
 
@@ -98,7 +98,7 @@ def solution(key: str) -> Note:
         ValueError: there is no such exercise.
     """
     exercise = _find(key)
-    store.change(key, lambda row: row.update(solution=True))
+    progress_file.change(key, lambda row: row.update(solution=True))
     return Note(f"```python\n{_worked(exercise)}\n```\n\n{exercise.why}")
 
 
@@ -114,7 +114,7 @@ def _worked(exercise: Exercise) -> str:
     if exercise.paper is not None:
         with torch.random.fork_rng(devices=[]):
             answers.insert(0, str(exercise.paper()))
-    call = f'viz.labs.check("{exercise.key}", {", ".join(answers)})'
+    call = f'viz.check("{exercise.key}", {", ".join(answers)})'
     return "\n".join([*used, VIZ, "", code, "", call])
 
 
@@ -128,7 +128,7 @@ def progress() -> Note:
     It is kept in ``vizhelpers-progress.json`` beside the notebook, or in memory in Colab and where
     the folder cannot be written to, and sent nowhere.
     """
-    rows = store.read()
+    rows = progress_file.read()
     lines = ["| exercise | kind | task | solved | tries | hints | solution |", "|-|-|-|-|-|-|-|"]
     for key, one in _book().items():
         row = rows.get(key, {})
@@ -142,7 +142,9 @@ def progress() -> Note:
 
 
 def _book() -> dict[str, Exercise]:
-    from vizhelpers.labs.book import EXERCISES  # imports torchinfo and more: only when asked
+    from vizhelpers.exercises.catalogue import (
+        EXERCISES,  # imports torchinfo and more: only when asked
+    )
 
     return EXERCISES
 
@@ -150,5 +152,5 @@ def _book() -> dict[str, Exercise]:
 def _find(key: str) -> Exercise:
     book = _book()
     if not isinstance(key, str) or key not in book:
-        raise unknown("exercise", key, book, "viz.labs.progress() lists them all.")
+        raise unknown("exercise", key, book, "viz.progress() lists them all.")
     return book[key]

@@ -1,7 +1,6 @@
 """All exercises, in the order of the notebooks."""
 
-from vizhelpers.labs.exercise import Exercise
-from vizhelpers.labs.exercises import (
+from vizhelpers.exercises.definitions import (
     n01_print,
     n02_torchinfo,
     n03_kernels,
@@ -10,6 +9,7 @@ from vizhelpers.labs.exercises import (
     n06_flashtorch,
     n07_your_model,
 )
+from vizhelpers.exercises.exercise import Exercise
 
 _ROOMS = (n01_print, n02_torchinfo, n03_kernels, n04_hooks, n05_cam, n06_flashtorch, n07_your_model)
 

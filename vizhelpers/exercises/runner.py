@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vizhelpers.labs.state import State
-from vizhelpers.labs.values import Plain, plain
+from vizhelpers.exercises.model_state import State
+from vizhelpers.exercises.values import Plain, plain
 
 SECONDS = 10.0  # for all of an answer's code in one check
 AGAIN = 0.3  # seconds until code that swallowed the interruption is interrupted again

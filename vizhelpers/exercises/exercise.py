@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.values import Plain, plain
 from vizhelpers.inputs.samples import prepare
-from vizhelpers.labs.run import Fault, Runner
-from vizhelpers.labs.values import Plain, plain
 
 Kind = Literal["derive", "implement", "break"]
 TOLERANCE = 1e-3  # of the largest value: other orders of summation stay far below

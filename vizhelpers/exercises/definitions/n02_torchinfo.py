@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
+from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.solutions import n02_torchinfo as worked
 from vizhelpers.inputs.models import load_model
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.labs.run import Fault, Runner
-from vizhelpers.labs.solutions import n02_torchinfo as worked
 from vizhelpers.methods.structure import summary
 
 
@@ -110,7 +110,7 @@ SIZE_MISTAKES = {
 
 UNSEEN = 0.5  # torchinfo must miss at least half
 HIDDEN_MISTAKES = {
-    "no module": Mistake("a module is asked for: viz.labs.check('02.3', model)."),
+    "no module": Mistake("a module is asked for: viz.check('02.3', model)."),
     "no work": Mistake(
         "nothing is multiplied here. Build a model that really convolves: at least 1,000 "
         "multiplications for a picture of 32 x 32."

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vizhelpers.labs.state import State
+from vizhelpers.exercises.model_state import State
 
 Plain = None | bool | int | float | str | np.ndarray | list[Any] | dict[Any, Any]
 DEEPEST = 20

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
+from vizhelpers.exercises.model_state import State
+from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
+from vizhelpers.exercises.solutions import n04_hooks as worked
+from vizhelpers.exercises.values import plain
 from vizhelpers.inputs.models import load_model
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
-from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
-from vizhelpers.labs.solutions import n04_hooks as worked
-from vizhelpers.labs.state import State
-from vizhelpers.labs.values import plain
 from vizhelpers.passes.capture import capture
 
 Layers = list[tuple[int, int]]
@@ -168,7 +168,7 @@ def _judge_record(run: Runner, function: Any) -> None:
 
 
 LATER_MISTAKES = {
-    "no module": Mistake("a module is asked for: viz.labs.check('04.3', model)."),
+    "no module": Mistake("a module is asked for: viz.check('04.3', model)."),
     "no conv": Mistake("the network needs a layer named conv: self.conv = nn.Conv2d(3, 4, 3)."),
     "conv does not run": Mistake("`forward` does not call self.conv exactly once."),
     "a ReLU": Mistake("find another way than ReLU: this network has one."),

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
+from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
+from vizhelpers.exercises.solutions import n05_cam as worked
+from vizhelpers.exercises.values import plain
 from vizhelpers.inputs.models import load_model
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
-from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
-from vizhelpers.labs.solutions import n05_cam as worked
-from vizhelpers.labs.values import plain
 from vizhelpers.methods.cam import cam
 from vizhelpers.passes.capture import capture
 from vizhelpers.passes.gradients import activations_and_gradients, logit_of, probability_of

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
+from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
+from vizhelpers.exercises.solutions import n07_your_model as worked
 from vizhelpers.inputs.models import load_model
 from vizhelpers.inputs.photographs.images import load_image
-from vizhelpers.labs.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
-from vizhelpers.labs.run import LEFT_BEHIND, Fault, Runner
-from vizhelpers.labs.solutions import n07_your_model as worked
 from vizhelpers.methods.ascent import mean_activations
 
 Three = tuple[float, float, float]

@@ -1,0 +1,1 @@
+"""Worked answers: shown by ``viz.solution``, word for word as they stand here."""
