@@ -966,7 +966,10 @@ NO_CALL = {
     "Prediction": "a line of what predict returns",
     "Sample": "what prepare returns",
     "flash": "a module, whose names have rows",
-    "labs": "a module that runs readers' code; what that costs is theirs",
+    "check": "runs a reader's code; what that costs is theirs",
+    "hint": "a text",
+    "progress": "a text",
+    "solution": "a text",
     "flash.utils.ImageNetIndex": "a list of names, read once",
 }
 CLASSES_WITH_METHODS = {
