@@ -1,8 +1,10 @@
 """What most tests look at: the bundled model, the cat, and a tiny network that takes no time."""
 
 import copy
+from collections.abc import Iterator
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -57,3 +59,16 @@ def tiny() -> nn.Module:
 @pytest.fixture
 def noise() -> torch.Tensor:
     return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """Return an input of ``networks.Net``, (1, 3, 12, 12)."""
+    return torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def no_figures_left() -> Iterator[None]:
+    """Close what a test leaves in pyplot."""
+    yield
+    plt.close("all")

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torchvision.transforms as T
 from torch import Tensor, nn
 
 
@@ -191,3 +193,81 @@ def unit_variance(model: nn.Module, x: Tensor) -> nn.Module:
         for handle in handles:
             handle.remove()
     return model
+
+
+SMALL = T.Compose([T.Resize((12, 12)), T.ToTensor()])
+
+
+SIZE = (1, 3, 12, 12)
+
+
+class Net(nn.Module):
+    """Two convolutions, a mean over places, one linear layer; ``between`` runs after the first."""
+
+    def __init__(self, between: Callable[["Net", Tensor], Tensor] = lambda net, x: x) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)
+            self.last, self.fc = nn.ReLU(), nn.Linear(6, 5)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.between(self, self.first(x)).relu()
+        return self.fc(self.last(self.second(x)).mean((2, 3)))
+
+
+class Cifar(nn.Module):
+    """As in PyTorch's own tutorial: ReLUs as functions, and a linear layer that fixes the size."""
+
+    def __init__(self, channels: int = 3, side: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 5)
+        self.fc = nn.Linear(4 * ((side - 4) // 2) ** 2, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).flatten(1))
+
+
+def looks_at_numbers(net: Net, x: Tensor) -> Tensor:
+    if torch.isnan(x).any():
+        raise ValueError("NaN")
+    return x / float(x.detach().abs().max())
+
+
+def closure_over(factor: Any) -> Callable[[Net, Tensor], Tensor]:
+    return lambda net, x: factor(x) if callable(factor) else x * factor
+
+
+class Counter(nn.Module):
+    """Counts the passes that go through it, each way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += 1
+        return _Count.apply(x, self)
+
+
+class _Count(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counter: Counter) -> Tensor:
+        ctx.counter = counter
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ctx.counter.backwards += 1
+        return gradients[0], None
+
+
+def network_of(channels: int) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(channels)
+    network = nn.Sequential(
+        nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1)
+    )
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return network.append(nn.Flatten())

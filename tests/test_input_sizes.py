@@ -1,0 +1,114 @@
+"""Which input size a model takes, found out without being told."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import Cifar, Net
+from torch import Tensor, nn
+
+import vizhelpers as viz
+from vizhelpers.passes.sizes import input_size
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        (Cifar(), (1, 3, 32, 32)),
+        (Cifar(1, 28), (1, 1, 28, 28)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 5)), (1, 1, 28, 28)),
+        (nn.Sequential(nn.Linear(7, 5)), (1, 7)),
+        (nn.Sequential(nn.Conv1d(2, 4, 3)), (1, 2, 128)),
+        (Net(), (1, 3, 224, 224)),
+    ],
+)
+def test_panels_find_the_size_that_a_model_takes(model: nn.Module, size: tuple[int, ...]) -> None:
+    assert input_size(model) == size
+    assert viz.module_tree(model).input_size == viz.summary(model).input_size == size
+    for explore in (viz.explore_structure, viz.explore_summary):
+        panel = explore(model)
+        assert panel.scene.charts
+        panel.close()
+
+
+def test_a_model_that_takes_one_size_only_is_climbed_at_that_size() -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._assert(x.shape[-1] == 32, f"Wrong image height! Expected 32 but got {x.shape}")
+            return super().forward(x)
+
+    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
+    assert stack.frames.shape[1:3] == (32, 32)
+    panel = viz.explore_filters(Fixed(), steps=1)
+    assert panel.scene.stacks[0].frames.shape[1:3] == (32, 32)
+    panel.close()
+    with pytest.raises(ValueError, match="Wrong image height"):
+        viz.activation_maximization(Fixed(), "second", channels=[0], steps=1, size=16)
+    panel = viz.explore_summary(Fixed())
+    slider = panel.requests["side"]
+    assert slider.disabled and slider.min == slider.max == slider.value == 32
+    panel.close()
+
+
+@pytest.mark.parametrize("kind", [AssertionError, ValueError, RuntimeError, KeyError])
+def test_a_model_that_checks_its_size_itself_is_climbed_and_shown(kind: type[Exception]) -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-1] != 32:
+                raise kind()
+            return super().forward(x)
+
+    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
+    assert stack.frames.shape[1:3] == (32, 32)
+    for explore in (viz.explore_filters, viz.explore_summary, viz.explore_structure):
+        explore(Fixed()).close()
+
+
+class Views(nn.Module):
+    """Flattens with ``view(-1, n)``: places of a larger image become rows of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 16 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).view(-1, 4 * 16 * 16))
+
+
+def test_an_input_that_becomes_several_rows_is_no_input_of_that_size() -> None:
+    model, large = Views(), torch.rand(1, 3, 64, 64)
+    assert input_size(model) == (1, 3, 32, 32)
+    for call in (
+        lambda: viz.predict(model, large),
+        lambda: viz.cam(model, large, "conv", target=1),
+        lambda: viz.cam(model, large, "conv", target=1, method="scorecam"),
+        lambda: viz.saliency(model, large, target=1, method="smoothgrad", passes=1),
+        lambda: viz.saliency(model, large),
+    ):
+        with pytest.raises(ValueError, match=r"4 rows of scores for 1 image.*x\.flatten\(1\)"):
+            call()
+
+
+def test_a_summary_offers_no_size_that_turns_into_rows() -> None:
+    panel = viz.explore_summary(Views())
+    slider = panel.requests["side"]
+    assert slider.disabled and slider.value == 32
+    panel.close()
+
+
+def test_a_size_that_does_not_fit_calls_no_hook_of_the_reader() -> None:
+    model, seen = Cifar(), []
+    model.conv.register_forward_hook(lambda *args: seen.append("called"))
+    with pytest.raises(ValueError, match="cannot run on an input of shape"):
+        viz.module_tree(model, input_size=(1, 3, 64, 64))
+    viz.explore_summary(model).close()
+    assert seen == []
+
+
+def test_a_summary_keeps_the_proportions_of_its_input() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    panel = viz.explore_summary(model, input_size=(1, 1, 64, 128))
+    assert "image 128 x 256, against one of 64 x 128" in panel.scene.charts[0][0].title
+    panel.close()
+    for size, kind in ((224, TypeError), ((1, 1, -5, 9), ValueError), ((1, 1, 9.0, 9), TypeError)):
+        with pytest.raises(kind, match="input_size"):
+            viz.explore_summary(model, input_size=size)  # type: ignore[arg-type]
