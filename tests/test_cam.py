@@ -17,7 +17,7 @@ TABBY = 281
 @pytest.fixture(scope="module")
 def both(model: nn.Module, cat: viz.Sample) -> tuple[np.ndarray, np.ndarray]:
     """Activation and gradient at one layer, (C, H, W) float64."""
-    a, g, _ = activations_and_gradients(model, cat, LAYER, [logit_of(TABBY)])
+    a, g, _ = activations_and_gradients(model, cat.x, [LAYER], [logit_of(TABBY)])
     return a[LAYER][0].double().numpy(), g[LAYER][0][0].double().numpy()
 
 

@@ -15,23 +15,23 @@ from vizhelpers.passes.gradients import (
 
 
 def test_input_gradient_equals_captum(model: nn.Module, cat: viz.Sample) -> None:
-    ours = input_gradient(model, cat, logit_of(281))
+    ours = input_gradient(model, cat.x, logit_of(281))
     theirs = Saliency(model).attribute(cat.x.clone().requires_grad_(), 281, abs=False)
     assert theirs.abs().max() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(input_gradient(model, cat, logit_of(282)), theirs, atol=1e-3)
+    assert not torch.allclose(input_gradient(model, cat.x, logit_of(282)), theirs, atol=1e-3)
 
 
 def test_guided_gradient_equals_captum(
     model: nn.Module, clean_model: nn.Module, cat: viz.Sample
 ) -> None:
-    ours = input_gradient(model, cat, logit_of(281), guided=True)
+    ours = input_gradient(model, cat.x, logit_of(281), guided=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = GuidedBackprop(clean_model).attribute(cat.x.clone().requires_grad_(), 281)
     assert theirs.abs().max() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(input_gradient(model, cat, logit_of(281)), theirs, atol=1e-3)
+    assert not torch.allclose(input_gradient(model, cat.x, logit_of(281)), theirs, atol=1e-3)
 
 
 def test_guided_sees_functional_relus(tiny: nn.Module, noise: Tensor) -> None:

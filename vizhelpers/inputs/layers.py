@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+import torch
 from torch import nn
 
 from vizhelpers.inputs.arguments import texts
@@ -11,6 +12,8 @@ from vizhelpers.inputs.modules import unwrapped
 
 Layer = str | nn.Module
 """A layer by its dotted path, or the module itself."""
+
+_WAY_ON = "viz.layer_names(model) lists them all."
 
 
 def layer_names(
@@ -33,8 +36,7 @@ def layer_names(
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not all(isinstance(entry, type) for entry in kinds):
         raise TypeError(f"kind={said(kind)}: expected a class, such as nn.Conv2d, or several.")
-    named = unwrapped(model).named_modules()
-    return [name for name, module in named if name and isinstance(module, kind)]
+    return paths_inside(unwrapped(model), kind)
 
 
 def get_layer(model: nn.Module, name: Layer) -> nn.Module:
@@ -43,27 +45,30 @@ def get_layer(model: nn.Module, name: Layer) -> nn.Module:
     Raises:
         ValueError: there is no such layer; the text names the nearest ones.
     """
-    return unwrapped(model).get_submodule(layer_name(model, name))
+    inside = unwrapped(model)
+    return inside.get_submodule(path_of(inside, name))
 
 
-def layer_name(model: nn.Module, layer: Layer) -> str:
+def paths_inside(
+    module: nn.Module, kind: type[nn.Module] | tuple[type, ...] = nn.Module
+) -> list[str]:
+    """Return the dotted paths of the submodules of a class, in the order of definition."""
+    return [name for name, inner in module.named_modules() if name and isinstance(inner, kind)]
+
+
+def path_of(model: nn.Module, layer: Layer) -> str:
     """Return the dotted path of a layer that is given by its path or as the module itself.
+
+    Args:
+        model: the module inside its wrappers.
+        layer: as the caller gave it.
 
     Raises:
         TypeError: a list or tuple of layers.
         ValueError: there is no such layer; the text names the nearest ones.
     """
-    inside = unwrapped(model)
-    way_on = "viz.layer_names(model) lists them all."
     if isinstance(layer, nn.Module):
-        for name, module in inside.named_modules():
-            if name and module is layer:
-                return name
-        what = "the whole model" if unwrapped(layer) is inside else f"a {type(layer).__name__}"
-        raise ValueError(
-            f"layer is {what}, not a layer inside {type(inside).__name__}. Pass one of the model's "
-            f"own submodules, or its name; {way_on}"
-        )
+        return _path_of_module(model, layer)
     if isinstance(layer, (list, tuple)):
         raise TypeError(
             f"layer={said(layer)}: expected one layer, its name or the module. For several layers "
@@ -71,15 +76,33 @@ def layer_name(model: nn.Module, layer: Layer) -> str:
         )
     if isinstance(layer, str) and layer:
         with suppress(AttributeError):
-            inside.get_submodule(layer)
+            model.get_submodule(layer)
             return layer
-    raise unknown("layer", layer, layer_names(model), way_on)
+    raise unknown("layer", layer, paths_inside(model), _WAY_ON)
 
 
-def as_list(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
-    """Return the dotted paths of one layer or several, as a list without duplicates."""
+def _path_of_module(model: nn.Module, layer: nn.Module) -> str:
+    for name, module in model.named_modules():
+        if name and module is layer:
+            return name
+    scripted = isinstance(layer, torch.jit.ScriptModule)
+    whole = not scripted and unwrapped(layer) is model
+    what = "the whole model" if whole else f"a {type(layer).__name__}"
+    raise ValueError(
+        f"layer is {what}, not a layer inside {type(model).__name__}. Pass one of the model's "
+        f"own submodules, or its name; {_WAY_ON}"
+    )
+
+
+def paths_of(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
+    """Return the dotted paths of one layer or several, as a list without duplicates.
+
+    Args:
+        model: the module inside its wrappers.
+        layers: as the caller gave them.
+    """
     if isinstance(layers, (str, nn.Module)):
         layers = [layers]
     elif not isinstance(layers, (list, tuple)):
         layers = texts("layers", layers)
-    return list(dict.fromkeys(layer_name(model, layer) for layer in layers))
+    return list(dict.fromkeys(path_of(model, layer) for layer in layers))

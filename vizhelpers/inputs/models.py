@@ -1,7 +1,7 @@
 """Networks with real weights: the bundled SqueezeNet 1.1, torchvision's, and the reader's own."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from torchvision.models import WeightsEnum
 
 from vizhelpers.inputs.arguments import seed_of
 from vizhelpers.inputs.errors import said, unknown
-from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.inputs.weights.sources import (
     DATA,
     bundled_weights,
@@ -149,35 +148,18 @@ def _second(weights: str | Path | WeightsEnum | None, seed: int) -> nn.Module:
 
 
 def card(model: nn.Module) -> ModelCard | None:
-    """Return the card that ``load_model`` put on a model, or None for a model of the user's own."""
-    found = getattr(unwrapped(model), _CARD, None)
-    return found if isinstance(found, ModelCard) else None
+    """Return the card that ``load_model`` put on a model, or None for a model of the user's own.
+
+    Args:
+        model: the module inside its wrappers.
+    """
+    known = getattr(model, _CARD, None)
+    return known if isinstance(known, ModelCard) else None
 
 
 @cache
 def _bundled_labels() -> tuple[str, ...]:
     return tuple((DATA / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines())
-
-
-def describe(
-    model: nn.Module, transform: Transform | None, labels: Sequence[str] | None
-) -> nn.Module:
-    """Write on a model what its reader says of it: a panel does so with its own copy.
-
-    Args:
-        model: is changed: it gets a card, or a new one.
-        transform: PIL image -> tensor; None keeps what is known.
-        labels: class names; None keeps what is known.
-
-    Returns:
-        The same model.
-    """
-    if transform is None and labels is None:
-        return model
-    known = card(model) or ModelCard(type(model).__name__, "the reader's own", True, None, ())
-    names = known.labels if labels is None else tuple(labels)
-    setattr(model, _CARD, replace(known, transform=transform or known.transform, labels=names))
-    return model
 
 
 def warning_word(model: nn.Module) -> str:

@@ -39,12 +39,3 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def dtype_of(model: nn.Module) -> torch.dtype:
     """Return the dtype of the model's floating-point parameters, float32 if it has none."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-
-
-def _kinds(model: nn.Module) -> set[str]:
-    return {kind.__name__ for module in unwrapped(model).modules() for kind in type(module).__mro__}
-
-
-def _takes_signals(model: nn.Module) -> bool:
-    """Return whether the model has 1-d convolutions, so that (N, C, L) is a batch."""
-    return bool(_kinds(model) & {"Conv1d", "LazyConv1d", "ConvTranspose1d"})

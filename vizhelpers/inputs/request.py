@@ -1,10 +1,16 @@
-"""Validate the arguments of every function: a model, and a ``Sample`` or a tensor."""
+"""The public door: a model and its input, validated once and carried inwards as a ``Request``."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from vizhelpers.inputs.classes import UNNAMED, ClassNames, class_names
+from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.modules import unwrapped
 
 
 class HasTensor(Protocol):
@@ -16,60 +22,65 @@ class HasTensor(Protocol):
         ...
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside ``torch.compile`` or ``DataParallel``; another module unchanged.
+@dataclass(frozen=True)
+class Request:
+    """A model and the input that it runs on, both validated.
 
-    Hooks on the layers of a compiled module are not called reliably, nor those on a model that
-    ``DataParallel`` replicates. The module inside computes the same.
+    A public function makes a request from its arguments; the code behind it validates nothing
+    again.
 
-    Raises:
-        TypeError: not a module, or a TorchScript module, whose layers accept no hooks.
+    Attributes:
+        model: the module inside ``torch.compile`` or ``DataParallel``.
+        x: network input (N, C, H, W), detached.
+        view: the photograph's crop that ``x`` shows, (H, W, 3) uint8; None for a tensor.
+        classes: the names of the model's classes.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError(
-            "TorchScript modules are not supported: their layers accept no hooks. Use the Python "
-            "module that was scripted or traced."
-        )
-    if not isinstance(model, nn.Module):
-        given = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-        raise TypeError(
-            f"Expected a torch.nn.Module, got {given}. Pass a model itself, such as "
-            "viz.load_model() returns; a state dict or a class is not one."
-        )
-    inside: Any = model
-    while True:
-        if isinstance(inside, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inside = inside.module
-        elif "_orig_mod" in inside._modules:  # torch.compile's OptimizedModule
-            inside = inside._modules["_orig_mod"]
-        else:
-            return inside
+
+    model: nn.Module
+    x: Tensor
+    view: np.ndarray | None = None
+    classes: ClassNames = UNNAMED
+
+    @property
+    def warning(self) -> str:
+        """Text before each title: "RANDOM weights · " for an untrained model, else ""."""
+        return warning_word(self.model)
+
+    def on(self, x: Tensor) -> "Request":
+        """Return the same request for another input, a tensor derived from ``x``."""
+        return replace(self, x=x)
 
 
-def dtype_of(model: nn.Module) -> torch.dtype:
-    """Return the dtype of the model's floating-point parameters, float32 if it has none."""
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+def request(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    *,
+    labels: Sequence[str] | None = None,
+    axes: int | None = 4,
+) -> Request:
+    """Validate a model, its input and its class names.
 
-
-def input_tensor(model: nn.Module, sample: HasTensor | Tensor, *, axes: int | None = 4) -> Tensor:
-    """Return the input tensor of a ``Sample``, or the tensor itself, after validating it.
-
-    Whether the model can run on it is found only by running it (``passes.forward``).
+    Whether the model can run on the input is found only by running it (``passes.forward``).
 
     Args:
-        model: the network that will run on the tensor.
+        model: the network, perhaps compiled or in ``DataParallel``.
         sample: a ``Sample``, or a floating-point tensor.
+        labels: class names; None takes those that the model was loaded with.
         axes: required number of axes, 4 for images (N, C, H, W); None accepts any.
-
-    Returns:
-        The tensor itself, neither copied nor moved.
 
     Raises:
         TypeError: ``sample`` is not a tensor, or ``model`` is not a module.
         ValueError: wrong number of axes, an empty tensor, not floating point, NaN or infinite
-            values.
+            values; or labels that are not one name for each class.
     """
-    unwrapped(model)
+    inside = unwrapped(model)
+    x = input_tensor(inside, sample, axes=axes)
+    view = None if isinstance(sample, Tensor) else getattr(sample, "view", None)
+    return Request(inside, x.detach(), view, class_names(inside, labels))
+
+
+def input_tensor(model: nn.Module, sample: Any, *, axes: int | None = 4) -> Tensor:
+    """Return the tensor of a ``Sample``, or the tensor itself, validated as in ``request``."""
     x = getattr(sample, "x", sample)
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -107,14 +118,9 @@ def _way_to_images(model: nn.Module, x: Tensor) -> str:
 
 
 def _kinds(model: nn.Module) -> set[str]:
-    return {kind.__name__ for module in unwrapped(model).modules() for kind in type(module).__mro__}
+    return {kind.__name__ for module in model.modules() for kind in type(module).__mro__}
 
 
 def _takes_signals(model: nn.Module) -> bool:
     """Return whether the model has 1-d convolutions, so that (N, C, L) is a batch."""
     return bool(_kinds(model) & {"Conv1d", "LazyConv1d", "ConvTranspose1d"})
-
-
-def photograph_of(sample: object) -> np.ndarray | None:
-    """Return the crop of a ``Sample``, (H, W, 3) uint8; None for a tensor."""
-    return None if isinstance(sample, Tensor) else getattr(sample, "view", None)

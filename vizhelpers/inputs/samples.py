@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from vizhelpers.inputs.errors import said
 from vizhelpers.inputs.global_state import random_states, replayed
 from vizhelpers.inputs.models import Transform, card
-from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.modules import dtype_of, unwrapped
 from vizhelpers.inputs.normalisation import Colours, chain, per_channel, probe_colours, read_colours
 from vizhelpers.inputs.photographs.images import load_image
-from vizhelpers.inputs.request import dtype_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -62,7 +61,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
     inside = unwrapped(model)
     if transform is not None and not callable(transform):
         raise TypeError(f"transform={said(transform)}: expected a function, PIL image to tensor.")
-    transform = _own_transform(model) if transform is None else transform
+    transform = _own_transform(inside) if transform is None else transform
     picture, states = load_image(image), random_states()
     with torch.device("cpu"):  # under another default device some of torchvision's steps fail
         tensor = _checked(transform(picture.copy()))
@@ -125,14 +124,13 @@ def _own_transform(model: nn.Module) -> Transform:
     known = card(model)
     if known and known.transform:
         return known.transform
-    inside = unwrapped(model)
-    if isinstance(getattr(inside, "pretrained_cfg", None), dict):
+    if isinstance(getattr(model, "pretrained_cfg", None), dict):
         from timm.data import create_transform, resolve_data_config
 
         with torch.device("cpu"):  # the transform stores its mean as a tensor
-            return create_transform(**resolve_data_config({}, model=inside))
+            return create_transform(**resolve_data_config({}, model=model))
     raise ValueError(
-        f"{type(inside).__name__} did not come from viz.load_model, so its preprocessing is "
+        f"{type(model).__name__} did not come from viz.load_model, so its preprocessing is "
         "unknown. Pass transform=, a function from a PIL image to a tensor (C, H, W), as in "
         "training, such as torchvision.models.ResNet18_Weights.DEFAULT.transforms()."
     )

@@ -1,15 +1,16 @@
 """Notebook 06: activation maximisation, pictures that raise a channel's mean activation."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import number, one_of, optional, seed_of, whole, whole_numbers
-from vizhelpers.inputs.layers import Layer, layer_name
+from vizhelpers.inputs.layers import Layer, path_of
 from vizhelpers.inputs.models import warning_word
-from vizhelpers.inputs.request import dtype_of
+from vizhelpers.inputs.modules import dtype_of, unwrapped
 from vizhelpers.inputs.samples import model_colours
 from vizhelpers.methods.ascent import mean_activations, uphill
 from vizhelpers.methods.fourier import random_spectrum, random_view, to_rgb
@@ -81,7 +82,8 @@ def activation_maximization(
         (1, 16, 16, 3)
     """
     one_of("mode", mode, MODES)
-    layer, steps = layer_name(model, layer), whole("steps", steps, 1)
+    model = unwrapped(model)
+    layer, steps = path_of(model, layer), whole("steps", steps, 1)
     size = optional(whole, "size", size, 8, 4096)
     lr, seed = number("lr", lr, -1e6, 1e6), seed_of("seed", seed)
     kept = [steps] if keep is None else sorted(set(whole_numbers("keep", keep, 0, steps)))
@@ -90,25 +92,11 @@ def activation_maximization(
         raise ValueError("keep is empty: name at least one step, or omit keep=.")
     if not channels:
         raise ValueError("channels is empty: name at least one.")
-    climb = _from_pixels if mode == "pixels" else _from_fourier
-    refused: Exception | None = None
-    for planes, side in _sizes(model, size):
-        try:
-            with torch.inference_mode(False), torch.enable_grad():
-                pictures, values = climb(
-                    model, layer, channels, kept, steps, (planes, side), lr, seed
-                )
-            break
-        except Exception as error:
-            if not raised_by_model(error):
-                raise  # no such channel, say
-            refused = error
-    else:
-        assert refused is not None
-        raise refused
+    ascent = _Ascent(model, layer, channels, kept, steps, lr, seed)
+    side, pictures, values = _at_first_size(ascent, size, mode)
     return ImageStack(
         np.stack(pictures, axis=1).reshape(-1, side, side, 3),
-        axes={"channel": [int(channel) for channel in channels], "step": kept},
+        axes={"channel": channels, "step": kept},
         titles=[
             f"channel {channel}, step {step}\nmean activation {value:.3g}"
             for i, channel in enumerate(channels)
@@ -121,8 +109,72 @@ def activation_maximization(
     )
 
 
+@dataclass(frozen=True)
+class _Ascent:
+    """One optimisation, its arguments validated.
+
+    Attributes:
+        model: the module inside its wrappers.
+        layer: dotted module path.
+        channels: the index of a channel for each picture.
+        kept: steps after which pictures are kept, in ascending order.
+        steps: number of steps.
+        lr: step size.
+        seed: of the noise and of the random transformations.
+    """
+
+    model: nn.Module
+    layer: str
+    channels: list[int]
+    kept: list[int]
+    steps: int
+    lr: float
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model's parameters; the CPU if it has none."""
+        return next(self.model.parameters(), torch.empty(0, device="cpu")).device
+
+    def means(self, x: Tensor, step: int) -> Tensor:
+        """Return the mean activation of each picture's channel, (N,), with its autograd graph.
+
+        Raises:
+            ValueError: one of them is NaN or infinite.
+        """
+        means = mean_activations(self.model, x, self.layer, self.channels)
+        if not means.isfinite().all():
+            raise ValueError(
+                f"The mean activation at {self.layer!r} is NaN or infinite at step {step}: the "
+                "model's weights diverged in training, values overflowed, or lr is too large."
+            )
+        return means
+
+    def generator(self) -> torch.Generator:
+        """Return a generator on the CPU, so that results are the same on every device."""
+        return torch.Generator(device="cpu").manual_seed(self.seed)
+
+
 _Kept = tuple[list[np.ndarray], list[np.ndarray]]
 """For each kept step, the pictures (N, size, size, 3) uint8, and their mean activations (N,)."""
+
+
+def _at_first_size(
+    ascent: _Ascent, size: int | None, mode: str
+) -> tuple[int, list[np.ndarray], list[np.ndarray]]:
+    """Return the side of the pictures, in pixels, and what is kept, at the first size that runs."""
+    climb = _from_pixels if mode == "pixels" else _from_fourier
+    refusal: Exception | None = None
+    for planes, side in _sizes(ascent.model, size):
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                return side, *climb(ascent, planes, side)
+        except Exception as error:
+            if not raised_by_model(error):
+                raise  # no such channel, say
+            refusal = error
+    assert refusal is not None
+    raise refusal
 
 
 def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
@@ -146,87 +198,57 @@ def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
         yield planes, side or sides[-1]
 
 
-def _from_pixels(
-    model: nn.Module,
-    layer: str,
-    channels: Sequence[int],
-    kept: list[int],
-    steps: int,
-    size: tuple[int, int],
-    lr: float,
-    seed: int,
-) -> _Kept:
+def _from_pixels(ascent: _Ascent, planes: int, side: int) -> _Kept:
     pictures, values = [], []
-    x = _noise(model, len(channels), *size, seed)
-    for step in watched(range(steps + 1), "step"):
+    x = _noise(ascent, planes, side)
+    for step in watched(range(ascent.steps + 1), "step"):
         leaf = x.detach().requires_grad_()
-        with evaluating(model):
-            means = _finite(mean_activations(model, leaf.clone(), layer, channels), layer, step)
-            x = uphill(model, leaf, means, lr) if step < steps else x
-        if step in kept:
+        with evaluating(ascent.model):
+            means = ascent.means(leaf.clone(), step)
+            x = uphill(ascent.model, leaf, means, ascent.lr) if step < ascent.steps else x
+        if step in ascent.kept:
             pictures.append(_as_pictures(leaf.detach()))
             values.append(means.detach().float().cpu().numpy())
     return pictures, values
 
 
-def _from_fourier(
-    model: nn.Module,
-    layer: str,
-    channels: Sequence[int],
-    kept: list[int],
-    steps: int,
-    size: tuple[int, int],
-    lr: float,
-    seed: int,
-) -> _Kept:
-    planes, side = size
-    device, dtype = next(model.parameters(), torch.empty(0, device="cpu")).device, dtype_of(model)
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    spectrum = random_spectrum(len(channels), side, generator).to(device).requires_grad_()
+def _from_fourier(ascent: _Ascent, planes: int, side: int) -> _Kept:
+    model, dtype, generator = ascent.model, dtype_of(ascent.model), ascent.generator()
+    spectrum = random_spectrum(len(ascent.channels), side, generator)
+    spectrum = spectrum.to(ascent.device).requires_grad_()
     # Adam scales each coefficient separately, so a picture does not depend on the others.
     colours = model_colours(model)
-    adam = torch.optim.Adam([spectrum], lr=lr * _ADAM, maximize=True)
+    adam = torch.optim.Adam([spectrum], lr=ascent.lr * _ADAM, maximize=True)
     pictures, values = [], []
-    for step in watched(range(steps + 1), "step"):
+    for step in watched(range(ascent.steps + 1), "step"):
         rgb = to_rgb(spectrum)
         rgb = rgb.mean(dim=1, keepdim=True) if planes == 1 else rgb
-        if step in kept:
+        if step in ascent.kept:
             x = colours.apply(rgb).to(dtype)
             with torch.no_grad(), evaluating(model):
-                means = mean_activations(model, x.detach().clone(), layer, channels)
+                means = ascent.means(x.detach().clone(), step)
             pictures.append(_as_uint8(rgb.detach()))
-            values.append(_finite(means, layer, step).float().cpu().numpy())
-        if step == steps:
+            values.append(means.float().cpu().numpy())
+        if step == ascent.steps:
             break
         x = random_view(colours.apply(rgb), generator).to(dtype)
         with evaluating(model):
-            means = mean_activations(model, x, layer, channels)
-            (spectrum.grad,) = gradients_of(means.sum(), [spectrum], model, ["the pixels"])
+            total = mean_activations(model, x, ascent.layer, ascent.channels).sum()
+            (spectrum.grad,) = gradients_of(total, [spectrum], model, ["the pixels"])
         with torch.device("cpu"):  # its counters are made on the default device
             adam.step()
     return pictures, values
 
 
-def _finite(means: Tensor, layer: str, step: int) -> Tensor:
-    """Return mean activations, (N,); raise a ``ValueError`` if one is NaN or infinite."""
-    if means.isfinite().all():
-        return means
-    raise ValueError(
-        f"The mean activation at {layer!r} is NaN or infinite at step {step}: the model's weights "
-        "diverged in training, values overflowed, or lr is too large."
-    )
-
-
-def _noise(model: nn.Module, count: int, planes: int, size: int, seed: int) -> Tensor:
-    """Return grey noise (N, C, size, size), pixel values 150 to 180 of 255, normalised.
+def _noise(ascent: _Ascent, planes: int, side: int) -> Tensor:
+    """Return grey noise (N, C, side, side), pixel values 150 to 180 of 255, normalised.
 
     All channels begin with the same noise, so that results differ only because of the channel.
     """
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    drawn = torch.rand(1, planes, size, size, generator=generator, device="cpu")
+    model, count = ascent.model, len(ascent.channels)
+    drawn = torch.rand(1, planes, side, side, generator=ascent.generator(), device="cpu")
     x = model_colours(model).apply((drawn * 30 + 150) / 255).expand(count, -1, -1, -1)
-    weight = next(model.parameters(), x)
-    return x.to(device=weight.device, dtype=dtype_of(model)).contiguous()
+    return x.to(device=ascent.device, dtype=dtype_of(model)).contiguous()
 
 
 def _as_pictures(x: Tensor) -> np.ndarray:

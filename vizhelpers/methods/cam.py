@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import listed, one_of
-from vizhelpers.inputs.classes import ClassName, Wanted, wanted_classes
-from vizhelpers.inputs.layers import Layer, as_list, layer_name
-from vizhelpers.inputs.models import warning_word
-from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
+from vizhelpers.inputs.classes import ClassName, Wanted
+from vizhelpers.inputs.layers import Layer, path_of, paths_of
+from vizhelpers.inputs.request import HasTensor, Request, request
 from vizhelpers.methods.cam_methods import (
     CAM_METHODS,
     EQUATIONS,
@@ -30,7 +29,13 @@ from vizhelpers.passes.capture import captured
 from vizhelpers.passes.forward import evaluating, without_autocast
 from vizhelpers.passes.gradients import activations_and_gradients, logit_of
 from vizhelpers.passes.maps import as_maps
-from vizhelpers.passes.outputs import Ending, Target, already_probability, class_scores, targets_of
+from vizhelpers.passes.outputs import (
+    Ending,
+    Target,
+    already_probability,
+    class_scores,
+    targets_of,
+)
 from vizhelpers.stack import ImageStack
 
 
@@ -67,8 +72,8 @@ def cam(
         ValueError: unknown method, layer or class; a layer without spatial maps; "cam" for a
             model whose head does not allow it; or an input that ``capture`` refuses.
     """
-    layers = [layer_name(model, layer)]
-    return cam_sweep(model, sample, layers=layers, targets=[target], method=method, labels=labels)
+    checked = _checked(model, sample, method, labels)
+    return _sweep(checked, [path_of(checked.model, layer)], [target], method)
 
 
 def cam_sweep(
@@ -100,19 +105,10 @@ def cam_sweep(
     Raises:
         ValueError: as ``cam``; or ``layers`` or ``targets`` is empty.
     """
-    stacks = cams_by_layer(
-        model, sample, layers=layers, targets=targets, method=method, labels=labels
-    )
-    if len(stacks) == 1:
-        return stacks[0]
-    size = max(stack.frames.shape[1:] for stack in stacks)
-    rows = {stack.axes["layer"][0]: _stretched(stack.frames, size) for stack in stacks}
-    titles = [f"{stack.axes['layer'][0]} · {title}" for stack in stacks for title in stack.titles]
-    axes = {**stacks[0].axes, "layer": list(rows)}
-    return _stack(model, sample, method, np.concatenate(list(rows.values())), axes, titles)
+    checked = _checked(model, sample, method, labels)
+    return _sweep(checked, *_checked_pairs(checked, layers, targets), method)
 
 
-@without_autocast()
 def cams_by_layer(
     model: nn.Module,
     sample: HasTensor | Tensor,
@@ -123,27 +119,69 @@ def cams_by_layer(
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
     """Return the maps of ``cam_sweep`` as one stack for each layer, each of its own (h, w)."""
+    checked = _checked(model, sample, method, labels)
+    return _by_layer(checked, *_checked_pairs(checked, layers, targets), method)
+
+
+def _checked(
+    model: nn.Module,
+    sample: HasTensor | Tensor,
+    method: str,
+    labels: Sequence[str] | None,
+) -> Request:
     one_of("CAM method", method, CAM_METHODS)
-    layers, targets = as_list(model, layers), listed("targets", targets, "classes")
-    if not layers or not targets:
+    return request(model, sample, labels=labels)
+
+
+def _checked_pairs(
+    checked: Request,
+    layers: Sequence[Layer],
+    targets: Sequence[ClassName | Sequence[ClassName]],
+) -> tuple[list[str], list[Any]]:
+    """Return the dotted paths of the layers, and the targets as a list; neither is empty."""
+    paths, classes = paths_of(checked.model, layers), listed("targets", targets, "classes")
+    if not paths or not classes:
         raise ValueError(
             f"cam_sweep needs a list with at least one layer and one with at least one class, got "
-            f"layers={layers!r}, targets={targets!r}."
+            f"layers={paths!r}, targets={classes!r}."
         )
-    x = input_tensor(model, sample)
-    wanted = wanted_classes(model, targets, len(x), labels=labels)
-    seen = _seen(model, x, layers, wanted, method)
-    classes = targets_of(model, wanted, seen.output, len(x), labels=labels)
-    found = [
-        _LayerMaps(
-            layer,
-            maps,
-            _meaning_of_zero(model, x, layer, maps, seen.gradients.get(layer)),
-            _notes(model, x, layer, seen, method, len(maps) * len(x)),
+    return paths, classes
+
+
+def _sweep(
+    checked: Request, layers: Sequence[str], targets: Sequence[Any], method: str
+) -> ImageStack:
+    stacks = _by_layer(checked, layers, targets, method)
+    if len(stacks) == 1:
+        return stacks[0]
+    size = max(stack.frames.shape[1:] for stack in stacks)
+    rows = {stack.axes["layer"][0]: _stretched(stack.frames, size) for stack in stacks}
+    titles = [f"{stack.axes['layer'][0]} · {title}" for stack in stacks for title in stack.titles]
+    axes = {**stacks[0].axes, "layer": list(rows)}
+    return _stack(checked, method, np.concatenate(list(rows.values())), axes, titles)
+
+
+@without_autocast()
+def _by_layer(
+    checked: Request, layers: Sequence[str], targets: Sequence[Any], method: str
+) -> list[ImageStack]:
+    wanted = checked.classes.wanted(targets, len(checked.x))
+    record = _record(checked, layers, wanted, method)
+    classes = targets_of(checked, wanted, record.output)
+    return [
+        _layer_stack(
+            checked,
+            method,
+            _LayerMaps(
+                layer,
+                maps,
+                _meaning_of_zero(checked, layer, maps, record.gradients.get(layer)),
+                _notes(checked, layer, record, method, len(maps) * len(checked.x)),
+            ),
+            classes,
         )
-        for layer, maps in _made(model, x, seen, classes, method).items()
+        for layer, maps in _maps_of_layers(checked, record, classes, method).items()
     ]
-    return [_layer_stack(model, sample, method, one, classes) for one in found]
 
 
 @without_autocast()
@@ -169,25 +207,25 @@ def original_cam(
     Raises:
         ValueError: no layer allows it; the text explains why the first does not.
     """
-    x = input_tensor(model, sample)
-    wanted = wanted_classes(model, targets, len(x), labels=labels)
-    outputs, output = captured(model, x, layers)
-    classes = targets_of(model, wanted, output, len(x), labels=labels)
+    checked = request(model, sample, labels=labels)
+    wanted = checked.classes.wanted(targets, len(checked.x))
+    outputs, output = captured(checked.model, checked.x, layers)
+    classes = targets_of(checked, wanted, output)
     refusals = []
     for layer in layers:
         try:
-            maps = as_maps(model, layer, outputs[layer], x).float()
-            made = _by_head(model, layer, maps, classes, output)
+            maps = as_maps(checked.model, layer, outputs[layer], checked.x).float()
+            cams = _by_head(checked.model, layer, maps, classes, output)
         except ValueError as refusal:
             refusals.append(refusal)
         else:
-            found = _LayerMaps(layer, made, "no support", [""] * (len(made) * len(x)))
-            return _layer_stack(model, sample, "cam", found, classes)
+            of_layer = _LayerMaps(layer, cams, "no support", [""] * (len(cams) * len(maps)))
+            return _layer_stack(checked, "cam", of_layer, classes)
     raise refusals[0]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Record:
     """Results of the passes that serve all layers.
 
     Attributes:
@@ -221,10 +259,12 @@ class _LayerMaps:
     notes: Sequence[str]
 
 
-def _seen(
-    model: nn.Module, x: Tensor, layers: Sequence[str], wanted: Sequence[Wanted], method: str
-) -> _Seen:
-    def laid(layer: str, output: Tensor) -> Tensor:
+def _record(
+    checked: Request, layers: Sequence[str], wanted: Sequence[Wanted], method: str
+) -> _Record:
+    model, x = checked.model, checked.x
+
+    def maps_of(layer: str, output: Tensor) -> Tensor:
         return as_maps(model, layer, output, x).float()
 
     gradients: Mapping[str, Sequence[Tensor]] = {}
@@ -232,71 +272,68 @@ def _seen(
     if CAM_METHODS[method] == "gradient":
         scores = [logit_of(index) for index in wanted]
         outputs, gradients, output = activations_and_gradients(
-            model, x, layers, scores, check=laid, ending=ending
+            model, x, layers, scores, check=maps_of, ending=ending
         )
     else:
         with ending:
             outputs, output = captured(model, x, layers)
-    maps = {layer: laid(layer, outputs[layer]) for layer in layers}
-    return _Seen(maps, gradients, output, already_probability(output, ending.of(output)))
+    maps = {layer: maps_of(layer, outputs[layer]) for layer in layers}
+    return _Record(maps, gradients, output, already_probability(output, ending.of(output)))
 
 
 def _meaning_of_zero(
-    model: nn.Module,
-    x: Tensor,
-    layer: str,
-    maps: Sequence[Tensor],
-    gradients: Sequence[Tensor] | None,
+    checked: Request, layer: str, maps: Sequence[Tensor], gradients: Sequence[Tensor] | None
 ) -> str:
     """Return why a map of this layer is zero everywhere, if one is."""
     # Gradients are large, so they are read only if a map is zero.
-    if gradients is None or all(one.any() for of_class in maps for one in of_class):
+    if gradients is None or all(cam.any() for of_class in maps for cam in of_class):
         return "no support"
-    if any(as_maps(model, layer, one, x).any() for one in gradients):
+    if any(as_maps(checked.model, layer, g, checked.x).any() for g in gradients):
         return "no support"
     # A transformer's last block: the class token has a gradient, its patches have none.
-    if any(one.any() for one in gradients):
+    if any(g.any() for g in gradients):
         return "behind it only the class token is read"
     return "no support"
 
 
-def _notes(
-    model: nn.Module, x: Tensor, layer: str, seen: _Seen, method: str, count: int
-) -> list[str]:
+def _notes(checked: Request, layer: str, record: _Record, method: str, count: int) -> list[str]:
     """Return what the title of each map has to say, for ``count`` maps; "" for nothing."""
-    of = seen.already_probability
+    of = record.already_probability
     common = f"of a probability ({of})" if of and CAM_METHODS[method] != "forward" else ""
     if method != "gradcam++":
         return [common] * count
-    maps = seen.maps[layer]
-    gradients = [as_maps(model, layer, g, x).float() for g in seen.gradients[layer]]
+    maps = record.maps[layer]
+    gradients = [
+        as_maps(checked.model, layer, g, checked.x).float() for g in record.gradients[layer]
+    ]
     pairs = [pair for of_class in gradients for pair in zip(maps, of_class, strict=True)]
     return [" · ".join(filter(None, (common, signed_weights(a, g)))) for a, g in pairs]
 
 
-def _made(
-    model: nn.Module, x: Tensor, seen: _Seen, classes: Sequence[Target], method: str
+def _maps_of_layers(
+    checked: Request, record: _Record, classes: Sequence[Target], method: str
 ) -> dict[str, list[Tensor]]:
     """Return for each layer a map (N, h, w) of each class."""
+    model, x = checked.model, checked.x
     if method == "cam":
         return {
-            layer: _by_head(model, layer, maps, classes, seen.output)
-            for layer, maps in seen.maps.items()
+            layer: _by_head(model, layer, maps, classes, record.output)
+            for layer, maps in record.maps.items()
         }
     if method == "eigencam":  # the same map for all classes
         return {
             layer: [torch.stack([EQUATIONS[method](a, a) for a in maps])] * len(classes)
-            for layer, maps in seen.maps.items()
+            for layer, maps in record.maps.items()
         }
     if CAM_METHODS[method] == "perturbation":
         indices = [target.indices for target in classes]
-        return perturbation_cams(model, x, seen.maps, indices, seen.output, method)
+        return perturbation_cams(model, x, record.maps, indices, record.output, method)
     return {
         layer: [
             _by_gradient(method, maps, as_maps(model, layer, gradient, x).float())
-            for gradient in seen.gradients[layer]
+            for gradient in record.gradients[layer]
         ]
-        for layer, maps in seen.maps.items()
+        for layer, maps in record.maps.items()
     }
 
 
@@ -308,43 +345,39 @@ def _by_gradient(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
 def _by_head(
     model: nn.Module, layer: str, maps: Tensor, classes: Sequence[Target], output: Any
 ) -> list[Tensor]:
-    asked = [index for target in classes for index in target.indices]
-    scores = class_scores(output, asked, images=len(maps))
+    indices = [index for target in classes for index in target.indices]
+    scores = class_scores(output, indices, images=len(maps))
     with evaluating(model):  # in train mode, reading a spectrally normalised weight changes it
         weight = pooled_head(model, scores, maps, layer)
     return [torch.einsum("nc,nchw->nhw", weight[target.indices], maps) for target in classes]
 
 
 def _layer_stack(
-    model: nn.Module,
-    sample: HasTensor | Tensor,
-    method: str,
-    found: _LayerMaps,
-    classes: Sequence[Target],
+    checked: Request, method: str, of_layer: _LayerMaps, classes: Sequence[Target]
 ) -> ImageStack:
-    frames = torch.cat(list(found.maps)).cpu().numpy()
-    images = len(found.maps[0])
-    names = [target.name for target in classes]
-    axes: dict[str, Sequence[object]] = {"layer": [found.layer], "class": names}
-    titles = [target.title(n) for target in classes for n in range(images)]
+    frames = torch.cat(list(of_layer.maps)).cpu().numpy()
+    images = len(checked.x)
+    axes: dict[str, Sequence[object]] = {
+        "layer": [of_layer.layer],
+        "class": [target.name for target in classes],
+    }
     if images > 1:
         axes["image"] = range(images)
+    titles = [target.title(n) for target in classes for n in range(images)]
     titles = [
-        title + ("" if m.any() else f" · all zero: {found.zero}") + (note and f" · {note}")
-        for title, m, note in zip(titles, frames, found.notes, strict=True)
+        title + ("" if m.any() else f" · all zero: {of_layer.zero}") + (note and f" · {note}")
+        for title, m, note in zip(titles, frames, of_layer.notes, strict=True)
     ]
-    return _stack(model, sample, method, frames, axes, titles)
+    return _stack(checked, method, frames, axes, titles)
 
 
 def _stack(
-    model: nn.Module,
-    sample: HasTensor | Tensor,
+    checked: Request,
     method: str,
     frames: np.ndarray,
     axes: Mapping[str, Sequence[object]],
     titles: Sequence[str],
 ) -> ImageStack:
-    view = photograph_of(sample)
     label, layers = LABELS[method], axes["layer"]
     where = f" at {layers[0]}" if len(layers) == 1 else ""
     return ImageStack(
@@ -353,9 +386,9 @@ def _stack(
         titles=titles,
         scale="diverging" if frames.min() < 0 else "sequential",
         scale_group="all" if len(layers) == 1 else "layer",
-        base=view,
-        blend=1.0 if view is None else 0.5,
-        name=f"{warning_word(model)}{label}{where}",
+        base=checked.view,
+        blend=1.0 if checked.view is None else 0.5,
+        name=f"{checked.warning}{label}{where}",
         unit=f"{label} (raw)",
         values=frames.max(axis=(1, 2)),
     )

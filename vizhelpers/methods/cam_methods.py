@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.request import dtype_of
+from vizhelpers.inputs.modules import dtype_of
 
 Equation = Callable[[Tensor, Tensor], Tensor]
 

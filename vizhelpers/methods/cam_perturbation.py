@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.request import dtype_of
+from vizhelpers.inputs.modules import dtype_of
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import replacing
 from vizhelpers.passes.maps import as_maps

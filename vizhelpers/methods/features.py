@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import whole_numbers
 from vizhelpers.inputs.errors import unknown
-from vizhelpers.inputs.layers import Layer, layer_name
-from vizhelpers.inputs.models import warning_word
-from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
+from vizhelpers.inputs.layers import Layer, path_of
+from vizhelpers.inputs.request import HasTensor, Request, request
 from vizhelpers.passes.capture import captured
 from vizhelpers.passes.hooks import refuse_meta
 from vizhelpers.passes.maps import as_maps
@@ -50,16 +49,12 @@ def feature_maps(
         >>> feature_maps(net, torch.zeros(1, 3, 9, 9), "0").frames.shape
         (8, 7, 7)
     """
-    layer = layer_name(model, layer)
+    requests = _requests(model, sample)
+    layer = path_of(requests[0].model, layer)
+    maps = [image for checked in requests for image in _maps(checked, layer)]
+    axes: dict[str, Sequence[object]] = {"image": range(len(maps))} if len(maps) > 1 else {}
     if isinstance(sample, Mapping):
-        if not sample:
-            raise ValueError("The mapping holds no photograph: give at least one {title: sample}.")
-        single = [_single(model, entry, title) for title, entry in sample.items()]
-        maps = [_maps(model, x, layer)[0] for x in single]
-        axes: dict[str, Sequence[object]] = {"photograph": list(sample)}
-    else:
-        maps = list(_maps(model, sample, layer))
-        axes = {"image": range(len(maps))} if len(maps) > 1 else {}
+        axes = {"photograph": list(sample)}
     if len({m.shape for m in maps}) > 1:
         raise ValueError(
             f"The photographs give maps of different sizes at {layer!r}: "
@@ -72,25 +67,32 @@ def feature_maps(
         frames,
         axes={**axes, "channel": chosen},
         scale="diverging" if frames.min() < 0 else "sequential",
-        base=photograph_of(sample),
-        name=f"{warning_word(model)}{layer}: {len(maps[0])} channels of {height} x {width}",
+        base=None if isinstance(sample, Mapping) else requests[0].view,
+        name=f"{requests[0].warning}{layer}: {len(maps[0])} channels of {height} x {width}",
         unit="activation",
     )
 
 
-def _maps(model: nn.Module, sample: HasTensor | Tensor, layer: str) -> np.ndarray:
+def _requests(model: nn.Module, sample: Samples) -> list[Request]:
+    """Return a validated request for the sample, or for each entry of a mapping."""
+    if not isinstance(sample, Mapping):
+        return [request(model, sample)]
+    if not sample:
+        raise ValueError("The mapping holds no photograph: give at least one {title: sample}.")
+    requests = [request(model, entry) for entry in sample.values()]
+    for title, checked in zip(sample, requests, strict=True):
+        if len(checked.x) > 1:
+            raise ValueError(
+                f"{title!r} holds {len(checked.x)} images; in a mapping each title has one."
+            )
+    return requests
+
+
+def _maps(checked: Request, layer: str) -> np.ndarray:
     """Return (N, C, h, w)."""
-    x = input_tensor(model, sample)
-    output = captured(model, x, [layer])[0][layer]
+    output = captured(checked.model, checked.x, [layer])[0][layer]
     refuse_meta(output)
-    return as_maps(model, layer, output, x).float().cpu().numpy()
-
-
-def _single(model: nn.Module, sample: HasTensor | Tensor, title: object) -> Tensor:
-    x = input_tensor(model, sample)
-    if len(x) > 1:
-        raise ValueError(f"{title!r} holds {len(x)} images; in a mapping each title has one.")
-    return x
+    return as_maps(checked.model, layer, output, checked.x).float().cpu().numpy()
 
 
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:

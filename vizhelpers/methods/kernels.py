@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import flag, optional, seed_of
 from vizhelpers.inputs.global_state import drawn_on_cpu
-from vizhelpers.inputs.layers import Layer, get_layer, layer_name, layer_names
+from vizhelpers.inputs.layers import Layer, path_of, paths_inside
 from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.passes.forward import evaluating
 from vizhelpers.stack import ImageStack
 from vizhelpers.view.colour import NO_NUMBER, NO_NUMBER_NAME
@@ -47,19 +48,21 @@ def kernels(
     """
     colour = flag("colour", colour)
     random_seed = optional(seed_of, "random_seed", random_seed)
-    layer = layer_name(model, layer)
+    model = unwrapped(model)
+    layer = path_of(model, layer)
     weight = _weight(model, layer, random_seed)
-    trained = f"RANDOM weights (seed {random_seed}) · " if random_seed is not None else ""
-    trained = trained or warning_word(model)
+    warning = warning_word(model)
+    if random_seed is not None:
+        warning = f"RANDOM weights (seed {random_seed}) · "
     out, into, height, width = weight.shape
     if colour:
-        return _in_colour(weight, layer, trained)
+        return _in_colour(weight, layer, warning)
     if height == width == 1:
         return ImageStack(
             weight.reshape(1, out, into).numpy(),
             axes={"layer": [layer]},
             scale="diverging",
-            name=f"{trained}{layer}: {out} x {into} weights of a 1x1 convolution",
+            name=f"{warning}{layer}: {out} x {into} weights of a 1x1 convolution",
             titles=["rows: out, columns: in"],
             unit="weight",
         )
@@ -67,18 +70,22 @@ def kernels(
         weight.reshape(out * into, height, width).numpy(),
         axes={"out": range(out), "in": range(into)},
         scale="diverging",
-        name=f"{trained}{layer}: {out} filters x {into} slices of {height}x{width}",
+        name=f"{warning}{layer}: {out} filters x {into} slices of {height}x{width}",
         unit="weight",
     )
 
 
 def convolution(model: nn.Module, layer: str) -> nn.Conv2d:
-    """Return the layer of this name, an ``nn.Conv2d``.
+    """Return the layer of this path, an ``nn.Conv2d``.
+
+    Args:
+        model: the module inside its wrappers.
+        layer: dotted module path.
 
     Raises:
         ValueError: the layer is of another class; the text names some convolutions.
     """
-    module = get_layer(model, layer)
+    module = model.get_submodule(layer)
     if isinstance(module, nn.Conv2d):
         return module
     if callable(getattr(module, "weight", None)):
@@ -86,7 +93,7 @@ def convolution(model: nn.Module, layer: str) -> nn.Conv2d:
             f"Layer {layer!r} is quantised: its weights are packed. Use the model before "
             "quantisation."
         )
-    names = layer_names(model, nn.Conv2d)
+    names = paths_inside(model, nn.Conv2d)
     inside = [name for name in names if name.startswith(f"{layer}.")]
     where = "inside it" if inside else "of this model"
     listed = ", ".join(map(repr, (inside or names)[:8]))
@@ -133,7 +140,7 @@ def _as_initialised(module: nn.Conv2d, seed: int) -> Tensor:
     return fresh.weight
 
 
-def _in_colour(weight: Tensor, layer: str, trained: str) -> ImageStack:
+def _in_colour(weight: Tensor, layer: str, warning: str) -> ImageStack:
     if weight.shape[1] != 3:
         raise ValueError(
             f"colour=True shows three input channels as red, green and blue; {layer!r} has "
@@ -149,7 +156,7 @@ def _in_colour(weight: Tensor, layer: str, trained: str) -> ImageStack:
         rgb,
         axes={"out": range(len(weight))},
         scale="rgb",
-        name=f"{trained}{layer}: {len(weight)} filters in colour; grey is zero, "
+        name=f"{warning}{layer}: {len(weight)} filters in colour; grey is zero, "
         f"full colour ±{extent.item():.3g}"
         + (f"; {NO_NUMBER_NAME}: no number" if gaps.any() else ""),
     )

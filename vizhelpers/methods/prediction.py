@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import whole
-from vizhelpers.inputs.request import HasTensor, input_tensor
-from vizhelpers.passes.outputs import _label, _names, logits_and_ending, probabilities
+from vizhelpers.inputs.request import HasTensor, request
+from vizhelpers.passes.outputs import logits_and_ending, probabilities
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,15 @@ def predict(
         [giant panda (388) 1.000]
     """
     k = whole("k", k, 1)
-    x = input_tensor(model, sample, axes=None)
-    if len(x) != 1:
-        raise ValueError(f"predict takes one photograph, got {len(x)}; loop over x[i:i + 1].")
-    scores, ending = logits_and_ending(model, x)
+    checked = request(model, sample, labels=labels, axes=None)
+    if len(checked.x) != 1:
+        raise ValueError(
+            f"predict takes one photograph, got {len(checked.x)}; loop over x[i:i + 1]."
+        )
+    scores, ending = logits_and_ending(checked.model, checked.x)
     shares, assumed = probabilities(scores, ending)
-    names = _names(model, labels, scores.shape[1])
     top = shares[0].topk(min(k, shares.shape[1]))
     return [
-        Prediction(index, _label(names, index), probability, assumed)
+        Prediction(index, checked.classes.of(index, scores.shape[1]), probability, assumed)
         for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]

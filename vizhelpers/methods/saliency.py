@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import one_of, seed_of, whole
-from vizhelpers.inputs.classes import ClassName, Wanted, wanted_classes
-from vizhelpers.inputs.models import warning_word
-from vizhelpers.inputs.request import HasTensor, input_tensor, photograph_of
+from vizhelpers.inputs.arguments import listed, one_of, seed_of, whole
+from vizhelpers.inputs.classes import ClassName, Wanted
+from vizhelpers.inputs.request import HasTensor, Request, request
 from vizhelpers.passes.forward import without_autocast
 from vizhelpers.passes.gradients import (
     Score,
@@ -85,21 +84,19 @@ def saliency(
     one_of("score", of, _SCORES)
     seed = seed_of("seed", seed)
     count = _PASSES.get(method, 1) if passes is None else whole("passes", passes, 1)
+    checked = request(model, sample, labels=labels)
     if method in ONE_PASS:
-        return saliencies(model, sample, targets=[target], methods=[method], of=of, labels=labels)[
-            0
-        ]
-    x = input_tensor(model, sample).detach()
-    wanted = wanted_classes(model, [target], len(x), labels=labels)
+        return _by_method(checked, [target], [method], of)[0]
+    (wanted,) = checked.classes.wanted([target], len(checked.x))
     # A pass of its own: the many that are differentiated do not see the image itself.
-    output, ending = logits_and_ending(model, x)
-    (asked,) = targets_of(model, wanted, output, len(x), labels=labels)
-    score = _score(of, list(asked.indices), lambda output: ending)
+    output, ending = logits_and_ending(checked.model, checked.x)
+    (explained,) = targets_of(checked, [wanted], output)
+    score = _score(of, list(explained.indices), lambda output: ending)
     if method == "smoothgrad":
-        signed = smoothgrad(model, x, score, passes=count, seed=seed)
+        signed = smoothgrad(checked.model, checked.x, score, passes=count, seed=seed)
     else:
-        signed = integrated_gradients(model, x, score, passes=count)
-    return _stack(model, sample, signed, asked, method, _said(of, output, ending))
+        signed = integrated_gradients(checked.model, checked.x, score, passes=count)
+    return _stack(checked, signed, explained, method, _differentiated(of, output, ending))
 
 
 def _score(of: str, target: Wanted, ending: Callable[[Tensor], str]) -> Score:
@@ -110,12 +107,11 @@ def _score(of: str, target: Wanted, ending: Callable[[Tensor], str]) -> Score:
     return score
 
 
-def _said(of: str, output: Tensor, ending: str) -> str:
+def _differentiated(of: str, output: Tensor, ending: str) -> str:
     """Return what was differentiated: the output of a model with a softmax inside is no logit."""
     return "probability" if already_probability(output, ending) else of
 
 
-@without_autocast()
 def saliencies(
     model: nn.Module,
     sample: HasTensor | Tensor,
@@ -138,33 +134,37 @@ def saliencies(
         of: as in ``saliency``.
         labels: class names, for a module of the user's own.
     """
-    x = input_tensor(model, sample).detach()
-    wanted = wanted_classes(model, targets, len(x), labels=labels)
+    checked = request(model, sample, labels=labels)
+    return _by_method(checked, listed("targets", targets, "classes"), methods, of)
+
+
+@without_autocast()
+def _by_method(
+    checked: Request,
+    targets: Sequence[ClassName | Sequence[ClassName]],
+    methods: Sequence[str],
+    of: str,
+) -> list[ImageStack]:
+    model, x = checked.model, checked.x
+    wanted = checked.classes.wanted(targets, len(x))
     ending = Ending()
     scores = [_score(of, index, ending.of) for index in wanted]
-    found = {
+    results = {
         guided: input_gradients(model, x, scores, guided=guided, ending=ending)
         for guided in dict.fromkeys(method == "guided" for method in methods)
     }
     stacks = []
     for method in methods:
-        gradients, output = found[method == "guided"]
-        classes = targets_of(model, wanted, output, len(x), labels=labels)
-        what = _said(of, output, ending.of(output))
-        for asked, gradient in zip(classes, gradients, strict=True):
+        gradients, output = results[method == "guided"]
+        differentiated = _differentiated(of, output, ending.of(output))
+        classes = targets_of(checked, wanted, output)
+        for explained, gradient in zip(classes, gradients, strict=True):
             signed = gradient * x if method == "input_x_gradient" else gradient
-            stacks.append(_stack(model, sample, signed, asked, method, what))
+            stacks.append(_stack(checked, signed, explained, method, differentiated))
     return stacks
 
 
-def _stack(
-    model: nn.Module,
-    sample: HasTensor | Tensor,
-    signed: Tensor,
-    asked: Target,
-    method: str,
-    of: str,
-) -> ImageStack:
+def _stack(checked: Request, signed: Tensor, explained: Target, method: str, of: str) -> ImageStack:
     maps = signed.abs().amax(dim=1).float().cpu().numpy()
     if not np.isfinite(maps).all():
         raise ValueError(
@@ -175,13 +175,13 @@ def _stack(
     several = {"image": range(len(maps))} if len(maps) > 1 else {}
     return ImageStack(
         maps,
-        axes={"class": [asked.name], **several},
+        axes={"class": [explained.name], **several},
         titles=[
-            asked.title(n) + ("" if m.any() else " · all zero: no support")
+            explained.title(n) + ("" if m.any() else " · all zero: no support")
             for n, m in enumerate(maps)
         ],
-        base=photograph_of(sample),
-        name=f"{warning_word(model)}{_NAMES[method]} of the {of}",
+        base=checked.view,
+        name=f"{checked.warning}{_NAMES[method]} of the {of}",
         vmax=float(np.quantile(maps, 0.995)) or None,
         unit=f"|{'pixel x ' * (method in _TIMES_PIXEL)}d {of} / d pixel|\nbrightest 0.5 % clipped",
         values=maps.max(axis=(1, 2)),
@@ -240,4 +240,4 @@ def integrated_gradients(model: nn.Module, x: Tensor, score: Score, *, passes: i
     total = torch.zeros_like(x)
     for step in steps(range(passes), "step"):
         total += input_gradient(model, x * ((step + 0.5) / passes), score)
-    return x.detach() * total / passes
+    return x * total / passes

@@ -113,8 +113,8 @@ def module_tree(
         Sequential on [1, 3, 8, 8]: 224 parameters
         0           Conv2d  [1, 8, 6, 6]            224  100.0%
     """
-    depth, size = whole("depth", depth, 1), _checked_size(model, input_size)
-    model = unwrapped(model)
+    model, depth = unwrapped(model), whole("depth", depth, 1)
+    size = _checked_size(model, input_size)
     shapes = dry_run(model, [size], output_shapes)
     total = sum(p.numel() for p in model.parameters())
     rows = []
@@ -245,6 +245,7 @@ def summary(
     for column in col_names:
         one_of("torchinfo column", column, known)
     depth, col_width = whole("depth", depth, 1), whole("col_width", col_width, 1, 200)
+    model = unwrapped(model)
     size = _checked_size(model, input_size)
 
     def look(stand_in: nn.Module, x: torch.Tensor) -> tuple[Any, Any]:

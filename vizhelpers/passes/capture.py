@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.layers import Layer, as_list, get_layer
-from vizhelpers.inputs.request import HasTensor, input_tensor
+from vizhelpers.inputs.layers import Layer, paths_of
+from vizhelpers.inputs.request import HasTensor, request
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import (
     _not_one_tensor,
@@ -45,14 +45,12 @@ def capture(
         >>> capture(net, torch.zeros(1, 3, 8, 8), "0")["0"].shape
         torch.Size([1, 8, 6, 6])
     """
-    return captured(model, input_tensor(model, sample, axes=None), layers)[0]
+    checked = request(model, sample, axes=None)
+    return captured(checked.model, checked.x, paths_of(checked.model, layers))[0]
 
 
-def captured(
-    model: nn.Module, x: Tensor, layers: Layer | Sequence[Layer]
-) -> tuple[dict[str, Tensor], Any]:
+def captured(model: nn.Module, x: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], Any]:
     """Return ``capture``'s ``{name: output}``, and the model's own output of the same pass."""
-    names = as_list(model, layers)
     with torch.no_grad(), evaluating(model), recording(model, names) as record:
         output = forward(model, x.clone())
     return {name: out.detach() for name, out in pick(record, names).items()}, output
@@ -77,9 +75,9 @@ def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[st
         if isinstance(output, Tensor):
             shapes[module] = tuple(output.shape)
 
-    with torch.no_grad(), evaluating(model) as inside, watching_calls(inside, leave):
-        forward(inside, x)
-    named = [(name, module) for name, module in inside.named_modules() if module in shapes]
+    with torch.no_grad(), evaluating(model), watching_calls(model, leave):
+        forward(model, x)
+    named = [(name, module) for name, module in model.named_modules() if module in shapes]
     return {name: shapes[module] for name, module in named if not once or runs[module] == 1}
 
 
@@ -106,7 +104,7 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
             reached.append(output)
             raise _Reached
 
-    module = get_layer(model, layer)
+    module = model.get_submodule(layer)
     _refuse_scripted(layer, module)
     handle = module.register_forward_hook(stop)
     try:

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vizhelpers.inputs.modules import unwrapped
-
 Give = Callable[[Tensor], Tensor]
 
 
@@ -31,9 +29,8 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
         hooks: copy all hooks; otherwise only those that are methods of the model. These are bound
             to the copy.
     """
-    inside = unwrapped(model)
-    memo: dict[int, Any] = {id(module): module for module in inside.modules()}
-    modules = [m for m in inside.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    memo: dict[int, Any] = {id(module): module for module in model.modules()}
+    modules = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     ids = set(memo)
     for module in modules:
         memo[id(module)] = object.__new__(type(module))
@@ -46,7 +43,7 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
                     if hook is not True and not is_method_of(hook, ids):
                         del attributes[key][hook_id]
         attributes["_compiled_call_impl"] = None
-    return memo[id(inside)]
+    return memo[id(model)]
 
 
 def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
@@ -91,17 +88,15 @@ def private_copy(model: nn.Module) -> nn.Module:
     in notebook cells. The model itself is used if a copy might compute something else: if it has
     hooks, a replaced ``forward``, or attributes that may refer to other parts of the model.
     """
-    inside = unwrapped(model)
-    return twin(model) if all(map(_is_plain, inside.modules())) else inside
+    return twin(model) if all(map(_is_plain, model.modules())) else model
 
 
 def state_of(model: nn.Module) -> Hashable:
     """Return a value that changes whenever training, a conversion or a hook changes a model."""
-    inside = unwrapped(model)
-    tensors = [*inside.parameters(), *inside.buffers()]
+    tensors = [*model.parameters(), *model.buffers()]
     modules = [
         (id(module), *(tuple(v) for k, v in vars(module).items() if _is_hook_table(k, v)))
-        for module in inside.modules()
+        for module in model.modules()
     ]
     return tuple(map(_state_of_tensor, tensors)), tuple(modules)
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.inputs.global_state import drawn_on_cpu
-from vizhelpers.inputs.modules import unwrapped
-from vizhelpers.inputs.request import dtype_of
+from vizhelpers.inputs.modules import dtype_of
 from vizhelpers.passes.copies import closes_over, twin
 from vizhelpers.passes.forward import refuse_lazy
 from vizhelpers.passes.hooks import NotItself, own_parts_only, readers_hooks_away
@@ -40,18 +39,17 @@ def dry_run(
         ValueError: the model has uninitialised lazy layers.
         Exception: the model runs on none of the sizes; the error that the first size raised.
     """
-    inside = unwrapped(model)
-    refuse_lazy(inside)
+    refuse_lazy(model)
     refusals: list[Exception] = []
-    for make in (_itself,) if _hooks_refer_to(inside) else (_on_meta, twin, _itself):
+    for make in (_itself,) if _hooks_refer_to(model) else (_on_meta, twin, _itself):
         # The model itself runs only if a copy failed for lack of a part of the original.
         if make is _itself and refusals and not any(isinstance(e, _NO_COPY) for e in refusals):
             break
         refusals = []
         for size in sizes:
             try:
-                with _ready(inside, make) as stand_in:
-                    return look(stand_in, _input(inside, size, meta=make is _on_meta))
+                with _ready(model, make) as stand_in:
+                    return look(stand_in, _input(model, size, meta=make is _on_meta))
             except Exception as error:
                 refusals.append(error)
     raise refusals[0]

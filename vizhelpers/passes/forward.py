@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from vizhelpers.inputs.global_state import process_wide
-from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.passes.failures import explained
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -49,8 +48,8 @@ def _alone_with(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in eval mode for a ``with`` block, and yield the module inside its wrappers.
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode for a ``with`` block.
 
     In train mode dropout makes passes differ, and BatchNorm updates its statistics. Only the
     ``training`` flags are set: a model's own ``eval()`` may do more, such as merging weights. Each
@@ -60,14 +59,13 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     Raises:
         ValueError: the model has uninitialised lazy layers.
     """
-    inside = unwrapped(model)
-    refuse_lazy(inside)
-    with _uncompiled(inside), _alone_with(inside), without_autocast():
-        training = [module for module in inside.modules() if module.training]
+    refuse_lazy(model)
+    with _uncompiled(model), _alone_with(model), without_autocast():
+        training = [module for module in model.modules() if module.training]
         try:
             for module in training:
                 module.training = False
-            yield inside
+            yield
         finally:
             for module in training:
                 module.training = True
@@ -123,13 +121,12 @@ def forward(model: nn.Module, x: Tensor) -> Any:
         TypeError: the model takes more than one input.
         Exception: any error that the model's own code raises, unchanged.
     """
-    inside = unwrapped(model)
     try:
-        return inside(x)
+        return model(x)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        clearer = explained(inside, x, error)
+        clearer = explained(model, x, error)
         if clearer is None:
             raise
         raise clearer from error

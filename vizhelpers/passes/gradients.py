@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.inputs.layers import Layer, as_list
-from vizhelpers.inputs.request import HasTensor, input_tensor
 from vizhelpers.passes.failures import cause_of
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import pick, recording
@@ -96,8 +94,8 @@ def gradients_of(
 
 def activations_and_gradients(
     model: nn.Module,
-    sample: HasTensor | Tensor,
-    layers: Layer | Sequence[Layer],
+    x: Tensor,
+    names: Sequence[str],
     scores: Sequence[Score],
     *,
     check: Callable[[str, Tensor], object] | None = None,
@@ -109,8 +107,8 @@ def activations_and_gradients(
 
     Args:
         model: any classifier that takes one tensor.
-        sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
-        layers: one layer or several, by dotted path or as modules.
+        x: network input (N, C, H, W) on the model's device.
+        names: dotted paths of layers.
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         check: called with each layer's path and activation before the backward passes; it raises an
             error if the caller cannot use the activation.
@@ -124,8 +122,6 @@ def activations_and_gradients(
     Raises:
         ValueError: as ``capture``.
     """
-    names = as_list(model, layers)
-    x = input_tensor(model, sample)
     with _differentiable(model, x) as leaf, recording(model, names) as record:
         with ending or nullcontext():
             output = class_scores(forward(model, leaf.clone()), images=len(leaf))
@@ -143,16 +139,14 @@ def activations_and_gradients(
     return activations, gradients, output.detach()
 
 
-def input_gradient(
-    model: nn.Module, sample: HasTensor | Tensor, score: Score, *, guided: bool = False
-) -> Tensor:
+def input_gradient(model: nn.Module, x: Tensor, score: Score, *, guided: bool = False) -> Tensor:
     """Return d score / d input, signed, (N, C, H, W)."""
-    return input_gradients(model, sample, [score], guided=guided)[0][0]
+    return input_gradients(model, x, [score], guided=guided)[0][0]
 
 
 def input_gradients(
     model: nn.Module,
-    sample: HasTensor | Tensor,
+    x: Tensor,
     scores: Sequence[Score],
     *,
     guided: bool = False,
@@ -164,7 +158,7 @@ def input_gradients(
 
     Args:
         model: any classifier that takes one tensor.
-        sample: a ``Sample``, or a tensor (N, C, H, W) on the model's device.
+        x: network input (N, C, H, W) on the model's device.
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         guided: at each ReLU also set negative gradients to zero in the backward pass
             (Springenberg et al. 2014, "Striving for Simplicity").
@@ -176,7 +170,6 @@ def input_gradients(
     Raises:
         ValueError: as ``capture``; or ``guided`` if no ReLU lies between the pixels and the score.
     """
-    x = input_tensor(model, sample)
     if guided:
         _refuse_scripted(model)
     with _differentiable(model, x) as leaf, ExitStack() as stack:

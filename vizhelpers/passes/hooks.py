@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from vizhelpers.inputs.global_state import process_wide
-from vizhelpers.inputs.layers import get_layer, layer_names
-from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.inputs.layers import paths_inside
 from vizhelpers.passes.copies import closes_over, is_method_of
 from vizhelpers.passes.forward import evaluating
 
@@ -33,7 +32,7 @@ def own_parts_only(copied: nn.Module, model: nn.Module) -> Iterator[None]:
     That happens if ``forward`` was replaced by a function that refers to the original's layers.
     """
     own = {id(module) for module in copied.modules()}
-    theirs = {id(module) for module in unwrapped(model).modules()} - own
+    theirs = {id(module) for module in model.modules()} - own
     thread = threading.get_ident()
 
     def refuse(module: nn.Module, args: object) -> None:
@@ -55,9 +54,9 @@ def readers_hooks_away(model: nn.Module) -> Iterator[None]:
 
     Attributes that a pass sets on the model are restored as well.
     """
-    with process_wide(), evaluating(model) as inside:
-        ids = {id(module) for module in inside.modules()}
-        before = [(module, dict(vars(module))) for module in inside.modules()]
+    with process_wide(), evaluating(model):
+        ids = {id(module) for module in model.modules()}
+        before = [(module, dict(vars(module))) for module in model.modules()]
         try:
             for module, attributes in before:
                 for key, table in attributes.items():
@@ -94,7 +93,7 @@ def replacing(model: nn.Module, layer: str, function: Callable[[Tensor], Tensor]
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         return function(output) if threading.get_ident() == thread else None
 
-    handle = get_layer(model, layer).register_forward_hook(hook)
+    handle = model.get_submodule(layer).register_forward_hook(hook)
     try:
         yield
     finally:
@@ -130,7 +129,7 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
         return hook
 
-    modules = {name: get_layer(model, name) for name in layers}
+    modules = {name: model.get_submodule(name) for name in layers}
     with ExitStack() as handles:
         for name, module in modules.items():
             _refuse_scripted(name, module)
@@ -139,7 +138,7 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
 
 def _not_one_tensor(model: nn.Module, name: str, output: Any) -> ValueError:
-    inside = layer_names(get_layer(model, name))
+    inside = paths_inside(model.get_submodule(name))
     children = ", ".join(f"'{name}.{child}'" for child in inside[:6])
     return ValueError(
         f"Layer {name!r} returns a {type(output).__name__}, not one tensor. Choose a layer that "

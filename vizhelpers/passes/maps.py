@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.passes.capture import output_shapes
 
 _MOST_EXTRA_TOKENS = 8  # class, distillation and register tokens stand before the patches'
@@ -56,7 +55,7 @@ def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     """
     found = {}
     shapes = output_shapes(model, x, once=True)
-    for name, _ in unwrapped(model).named_modules():
+    for name, _ in model.named_modules():
         if name and name in shapes:
             maps = arranged(model, torch.empty(shapes[name], device="meta"), x)
             if maps is not None:
@@ -99,7 +98,7 @@ def _tokens_on_grid(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | Non
 
 def _patch_size(model: nn.Module) -> tuple[int, int] | None:
     """Return (height, width) of the patches that the first such convolution cuts the image into."""
-    for module in unwrapped(model).modules():
+    for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride != (1, 1):
             return module.stride[0], module.stride[1]
     return None
@@ -108,8 +107,7 @@ def _patch_size(model: nn.Module) -> tuple[int, int] | None:
 def _has_layer_norm(model: nn.Module) -> bool:
     """Whether the network normalises over a last axis: then channels may be there."""
     return any(
-        isinstance(m, nn.LayerNorm) and len(m.normalized_shape) == 1
-        for m in unwrapped(model).modules()
+        isinstance(m, nn.LayerNorm) and len(m.normalized_shape) == 1 for m in model.modules()
     )
 
 

@@ -9,15 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.inputs.classes import Wanted, labels_of
-from vizhelpers.passes.capture import captured
+from vizhelpers.inputs.classes import Wanted
+from vizhelpers.inputs.request import Request
+from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import refuse_meta
 
 
 def logits_and_ending(model: nn.Module, x: Tensor) -> tuple[Tensor, str]:
     """Return the output, (N, classes), and its last function: "sigmoid", "softmax" or ""."""
-    with Ending() as ending:
-        output = captured(model, x, [])[1]
+    with torch.no_grad(), evaluating(model), Ending() as ending:
+        output = forward(model, x.clone())
     return class_scores(output, images=len(x)).detach(), ending.of(output)
 
 
@@ -156,10 +157,6 @@ def each_class(scores: Tensor, target: int | Sequence[int | None] | None) -> lis
     return [top if index is None else index for top, index in zip(predicted, each, strict=True)]
 
 
-def _label(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) else str(index)
-
-
 @dataclass(frozen=True)
 class Target:
     """The class that a map explains, for each image.
@@ -180,23 +177,18 @@ class Target:
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
 
 
-def targets_of(
-    model: nn.Module,
-    wanted: Sequence[Wanted],
-    output: Any,
-    images: int,
-    *,
-    labels: Sequence[str] | None = None,
-) -> list[Target]:
+def targets_of(request: Request, wanted: Sequence[Wanted], output: Any) -> list[Target]:
     """Return a ``Target`` for each requested class, with its index and name for each image.
 
     Args:
-        model: a classifier.
-        wanted: from ``wanted_classes``.
-        output: the model's output; read only if a predicted class is requested.
-        images: the number of images.
-        labels: class names, for a module of the user's own.
+        request: the model and its images.
+        wanted: from ``ClassNames.wanted``.
+        output: the model's output; its values are read only if a predicted class is requested.
     """
+    images = len(request.x)
+    outputs = 0
+    if isinstance(output, Tensor) and output.ndim > 0:
+        outputs = output.shape[1] if output.ndim == 2 else 1
 
     def indices(target: Wanted) -> list[int]:
         if isinstance(target, int):
@@ -205,18 +197,10 @@ def targets_of(
             return [index for index in target if index is not None]
         return each_class(class_scores(output, images=images), target)
 
-    known = isinstance(output, Tensor) and output.ndim > 0
-    names = _names(model, labels, (output.shape[1] if output.ndim == 2 else 1) if known else 0)
-    return [_target(target, indices(target), names) for target in wanted]
+    def target_of(target: Wanted) -> Target:
+        each = indices(target)
+        names = [request.classes.of(index, outputs) for index in each]
+        differing = "predicted" if target is None else "one for each image"
+        return Target(each, names[0] if len(set(names)) == 1 else differing, names)
 
-
-def _target(wanted: Wanted, indices: Sequence[int], names: Sequence[str]) -> Target:
-    labels = [_label(names, index) for index in indices]
-    several = "predicted" if wanted is None else "one for each image"
-    return Target(indices, labels[0] if len(set(labels)) == 1 else several, labels)
-
-
-def _names(model: nn.Module, labels: Sequence[str] | None, outputs: int) -> Sequence[str]:
-    """Return the name of each output; by convention one output is the second of two classes."""
-    names = labels_of(model, labels)
-    return names[1:] if outputs == 1 and len(names) == 2 else names
+    return [target_of(target) for target in wanted]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.forward import evaluating, forward, refuse_lazy
 
@@ -30,8 +29,8 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
         >>> input_size(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 10)))
         (1, 1, 28, 28)
     """
-    refuse_lazy(unwrapped(model))
-    candidates = list(dict.fromkeys(_candidates(unwrapped(model))))
+    refuse_lazy(model)
+    candidates = list(dict.fromkeys(_candidates(model)))
     try:
         return dry_run(model, candidates, runs)
     except TypeError:  # several inputs: no size would help

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases, middle_of
+from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, central_crop, fault
 from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
 from vizhelpers.exercises.solutions import n05_cam as worked
 from vizhelpers.exercises.values import plain
@@ -26,7 +27,7 @@ def _cam_cases() -> list[tuple[Tensor, Tensor, float]]:
     visible = torch.tensor([[[1.0, 2], [3, 4]], [[0, 1], [1, 0]]])
     random = torch.Generator().manual_seed(0)
     model = load_model()
-    maps = capture(model, middle_of(model, "koala"), "features.12")["features.12"][0]
+    maps = capture(model, central_crop(model, "koala"), "features.12")["features.12"][0]
     head: Any = model.get_submodule("classifier.1")
     return [
         (visible, torch.tensor([2.0, -1.0]), 0.5),
@@ -93,7 +94,7 @@ class _Small(nn.Module):
 
 def _gradcam_cases() -> list[tuple[nn.Module, Tensor, str, int]]:
     model, small = load_model(), _Small().eval()
-    cat, coffee = (middle_of(model, name) for name in ("cat", "coffee"))
+    cat, coffee = (central_crop(model, name) for name in ("cat", "coffee"))
     x = torch.randn(1, 3, 20, 26, generator=torch.Generator().manual_seed(4))
     return [
         (model, cat, "features.12", 281),
@@ -106,7 +107,7 @@ def _gradcam_cases() -> list[tuple[nn.Module, Tensor, str, int]]:
 def _ingredients(
     model: nn.Module, x: Tensor, layer: str, target: int, of: Any = logit_of
 ) -> tuple[Tensor, Tensor]:
-    acts, gradients, _ = activations_and_gradients(model, x, layer, [of(target)])
+    acts, gradients, _ = activations_and_gradients(model, x, [layer], [of(target)])
     return acts[layer], gradients[layer][0]
 
 
@@ -191,26 +192,23 @@ NOISE_MISTAKES = {
 
 
 def _judge_noise(run: Runner, x: Any) -> None:
-    def fault(name: str) -> Fault:
-        return Fault(name, NOISE_MISTAKES[name].words)
-
     if not isinstance(x, Tensor) or x.shape != (1, 3, 224, 224):
-        raise fault("no input")
+        raise fault(NOISE_MISTAKES, "no input")
     noise = torch.from_numpy(np.array(plain(x.detach().clone()), dtype=np.float32))
     if not torch.isfinite(noise).all():
-        raise fault("no input")
+        raise fault(NOISE_MISTAKES, "no input")
     if noise.abs().max() > 20:
-        raise fault("too loud")
+        raise fault(NOISE_MISTAKES, "too loud")
     if neighbours_alike(noise) >= ALIKE:
-        raise fault("something to see")
+        raise fault(NOISE_MISTAKES, "something to see")
     model = load_model()
     with torch.no_grad():
         probabilities = model(noise).softmax(dim=1)[0]
     if probabilities.max() < SURE:
-        raise fault("not sure")
+        raise fault(NOISE_MISTAKES, "not sure")
     best = int(probabilities.argmax())
     if not cam(model, noise, "features.12", target=best).frames.max() > 0:
-        raise fault("not sure")
+        raise fault(NOISE_MISTAKES, "not sure")
 
 
 def neighbours_alike(x: Tensor) -> float:
@@ -240,7 +238,7 @@ EXERCISES = [
         "over the places that it is the average of. So nothing may be cut off: places that "
         "speak against the class belong to the sum.",
         judge=by_paper_and_cases(
-            _by_the_network, _cam_cases, CAM_MISTAKES, asked=lambda result: result[1]
+            _by_the_network, _cam_cases, CAM_MISTAKES, part=lambda result: result[1]
         ),
         mistakes=CAM_MISTAKES,
         parts=("logit on paper", "function"),

@@ -12,8 +12,8 @@ from vizhelpers.flash.activmax.ascent import Climb, checked_filters, climb, grey
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import load_image
-from vizhelpers.inputs.modules import unwrapped
-from vizhelpers.inputs.request import dtype_of, input_tensor
+from vizhelpers.inputs.modules import dtype_of, unwrapped
+from vizhelpers.inputs.request import input_tensor
 from vizhelpers.passes.sizes import input_size
 
 
@@ -185,7 +185,7 @@ class GradientAscent:
             raise ValueError(f"num_iter={num_iter}: a climb needs at least one step.")
 
         def climbed(x: Tensor) -> Climb:
-            model, x = placed(self.model, x, self.use_gpu)
+            model, x = placed(unwrapped(self.model), x, self.use_gpu)
             if not name:  # the model is the convolution itself
                 return climb(nn.Sequential(model), x, "0", indices, lr=lr, steps=num_iter)
             return climb(model, x, name, indices, lr=lr, steps=num_iter)
@@ -193,7 +193,7 @@ class GradientAscent:
         if callable(start):
             found = self._from_any_colours(climbed, start)
         else:
-            start = input_tensor(self.model, start)
+            start = input_tensor(unwrapped(self.model), start)
             if len(start) != 1:
                 shape = tuple(start.shape)
                 raise ValueError(f"Expected one image (1, C, H, W), got shape {shape}.")
@@ -208,13 +208,13 @@ class GradientAscent:
         weight = next(unwrapped(self.model).parameters(), torch.empty(0, device="cpu"))
 
         def from_channels(channels: int) -> Climb:
-            return climbed(start(channels).to(weight.device, dtype_of(self.model)))
+            return climbed(start(channels).to(weight.device, dtype_of(unwrapped(self.model))))
 
         try:
             return from_channels(3)
         except ValueError:
             try:
-                channels = input_size(self.model)[1]
+                channels = input_size(unwrapped(self.model))[1]
             except ValueError:
                 channels = 3
             if channels == 3:
