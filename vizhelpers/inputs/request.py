@@ -46,9 +46,9 @@ class Request:
         """Text before each title: "RANDOM weights · " for an untrained model, else ""."""
         return warning_word(self.model)
 
-    def on(self, x: Tensor) -> "Request":
-        """Return the same request for another input, a tensor derived from ``x``."""
-        return replace(self, x=x)
+    def with_sample(self, sample: HasTensor | Tensor) -> "Request":
+        """Return a request for the same model and another input, which is validated."""
+        return replace(self, x=input_tensor(self.model, sample).detach(), view=_view(sample))
 
 
 def request(
@@ -74,9 +74,12 @@ def request(
             values; or labels that are not one name for each class.
     """
     inside = unwrapped(model)
-    x = input_tensor(inside, sample, axes=axes)
-    view = None if isinstance(sample, Tensor) else getattr(sample, "view", None)
-    return Request(inside, x.detach(), view, class_names(inside, labels))
+    x = input_tensor(inside, sample, axes=axes).detach()
+    return Request(inside, x, _view(sample), class_names(inside, labels))
+
+
+def _view(sample: object) -> np.ndarray | None:
+    return None if isinstance(sample, Tensor) else getattr(sample, "view", None)
 
 
 def input_tensor(model: nn.Module, sample: Any, *, axes: int | None = 4) -> Tensor:

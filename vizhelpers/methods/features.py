@@ -79,7 +79,9 @@ def _requests(model: nn.Module, sample: Samples) -> list[Request]:
         return [request(model, sample)]
     if not sample:
         raise ValueError("The mapping holds no photograph: give at least one {title: sample}.")
-    requests = [request(model, entry) for entry in sample.values()]
+    first, *rest = sample.values()
+    checked = request(model, first)
+    requests = [checked, *map(checked.with_sample, rest)]
     for title, checked in zip(sample, requests, strict=True):
         if len(checked.x) > 1:
             raise ValueError(
