@@ -39,12 +39,12 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
         raise TypeError(f"{name}={said(value)}: expected a number.")
     try:
-        found = float(value)
+        finite = float(value)
     except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
+        finite = math.inf
+    if not math.isfinite(finite):
         raise ValueError(f"{name}={said(value)}: expected a finite number.")
-    return _within(name, found, low, high)
+    return _within(name, finite, low, high)
 
 
 def _within(name: str, value: Any, low: float | None, high: float | None) -> Any:

@@ -142,8 +142,8 @@ def _second(weights: str | Path | WeightsEnum | None, seed: int) -> nn.Module:
             transforms.Normalize(shift, scale),
         ]
     )
-    found = ModelCard(SECOND, source, weights is not None, transform, _bundled_labels())
-    setattr(model, _CARD, found)
+    model_card = ModelCard(SECOND, source, weights is not None, transform, _bundled_labels())
+    setattr(model, _CARD, model_card)
     return model.eval()
 
 

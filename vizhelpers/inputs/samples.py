@@ -148,8 +148,8 @@ def model_colours(model: nn.Module) -> Colours:
     except ValueError:
         return imagenet
     with torch.device("cpu"):
-        found = read_colours(transform) or probe_colours(transform, (224, 224), random_states())
-    return found or imagenet
+        colours = read_colours(transform) or probe_colours(transform, (224, 224), random_states())
+    return colours or imagenet
 
 
 def _view(x: Tensor, transform: Transform, picture: Image.Image, states: Any) -> np.ndarray:

@@ -24,16 +24,16 @@ def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence
     Raises:
         ValueError: a layer without maps, or no such channel.
     """
-    found = run_to(model, x, layer)
-    if found.is_quantized:
+    result = run_to(model, x, layer)
+    if result.is_quantized:
         raise ValueError(
             f"Layer {layer!r} is quantised, so no gradient passes. Use the model as it was before "
             "it was quantised."
         )
-    output = arranged(model, found, x)
+    output = arranged(model, result, x)
     if output is None:
         raise ValueError(
-            f"Layer {layer!r} has an output of shape {tuple(found.shape)}; expected maps "
+            f"Layer {layer!r} has an output of shape {tuple(result.shape)}; expected maps "
             "(N, C, H, W), or tokens that lie on the image."
         )
     for channel in channels:

@@ -49,18 +49,18 @@ def perturbation_cams(
     Raises:
         ValueError: a class that the model does not have.
     """
-    asked = [index for indices in classes for index in indices]
-    scores = class_scores(output, asked, images=len(x)).float()
+    indices_of_all = [index for indices in classes for index in indices]
+    scores = class_scores(output, indices_of_all, images=len(x)).float()
     cams = _score_cams if method == "scorecam" else _ablation_cams
-    found: dict[str, list[Tensor]] = {}
+    of_layers: dict[str, list[Tensor]] = {}
     for layer, of_layer in maps.items():
         # All classes of one image at once.
         of_images = [
             cams(model, x[n : n + 1], layer, of_layer[n : n + 1], [c[n] for c in classes], row)
             for n, row in enumerate(scores)
         ]
-        found[layer] = [torch.stack(of_class) for of_class in zip(*of_images, strict=True)]
-    return found
+        of_layers[layer] = [torch.stack(of_class) for of_class in zip(*of_images, strict=True)]
+    return of_layers
 
 
 def _ablation_cams(
@@ -84,13 +84,13 @@ def _ablation_cams(
         with torch.no_grad(), evaluating(model), replacing(model, layer, without):
             kept.append(class_scores(forward(model, batch), images=len(batch)).float())
     without_each = torch.cat(kept)  # (channels, classes)
-    found = []
+    cams = []
     for index in indices:
         # A logit of 0 has no shares: division by infinity makes the weights 0.
         whole = scores[index] if scores[index] else scores.new_tensor(torch.inf)
         weights = (scores[index] - without_each[:, index]) / whole
-        found.append(torch.tensordot(weights, maps, dims=1).relu().cpu())
-    return found
+        cams.append(torch.tensordot(weights, maps, dims=1).relu().cpu())
+    return cams
 
 
 def _with_bar(batches: range) -> Iterator[int]:
@@ -111,15 +111,15 @@ def _score_cams(
     from pytorch_grad_cam import ScoreCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    found = []
+    cams = []
     for index in indices:
         runner = _Counted(model, math.ceil(maps.shape[1] / _BATCH["scorecam"]))
         engine = ScoreCAM(runner, [])  # no layer: it would leave hooks there
         target, values = ClassifierOutputTarget(index), maps.float().cpu().numpy()
         with torch.no_grad(), _without_second_bar():
             cam = engine.get_cam_image(x.float(), None, [target], values, None)
-        found.append(torch.from_numpy(cam[0]).float().relu())
-    return found
+        cams.append(torch.from_numpy(cam[0]).float().relu())
+    return cams
 
 
 class _Counted(nn.Module):

@@ -252,7 +252,7 @@ def summary(
         try:
             # torchinfo draws a random input even so; the caller's random state is kept.
             with drawn_on_cpu(), evaluating(stand_in), counting(stand_in) as work:
-                found = torchinfo.summary(
+                statistics = torchinfo.summary(
                     stand_in,
                     input_data=x,
                     depth=depth,
@@ -262,24 +262,26 @@ def summary(
                     mode="eval",
                     verbose=0,
                 )
-            return found, work
+            return statistics, work
         except RuntimeError:
             output_shapes(stand_in, x)  # raises an error that names the layer; torchinfo's does not
             raise
 
-    found, work = dry_run(model, [size], look)
-    rows = found.summary_list
+    statistics, work = dry_run(model, [size], look)
+    rows = statistics.summary_list
     works = work_of_rows(rows, work)
     return ModelSummary(
         size,
-        found.total_params,
+        statistics.total_params,
         work.total,
-        found.total_mult_adds,
-        found.total_input,
-        found.total_output_bytes,
-        found.total_param_bytes,
+        statistics.total_mult_adds,
+        statistics.total_input,
+        statistics.total_output_bytes,
+        statistics.total_param_bytes,
         "\n".join(
-            filter(None, (_with_units(str(found)), difference_in_words(rows, works, work.total)))
+            filter(
+                None, (_with_units(str(statistics)), difference_in_words(rows, works, work.total))
+            )
         ),
         tuple(
             (row.depth, f"{row.var_name}: {row.class_name}", tuple(row.output_size or ()), done)

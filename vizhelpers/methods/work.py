@@ -88,15 +88,15 @@ def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
         work: of the same forward pass.
     """
     calls = {module: iter(amounts) for module, amounts in work.calls.items()}
-    found = [next(calls.get(row.module, iter(())), None) for row in rows]
+    amounts = [next(calls.get(row.module, iter(())), None) for row in rows]
     # A container that is not called itself, such as a ModuleList: the sum of its parts.
     for i in reversed(range(len(rows))):
-        if found[i] is None:
+        if amounts[i] is None:
             depth = rows[i].depth
             end = next((j for j in range(i + 1, len(rows)) if rows[j].depth <= depth), len(rows))
             parts = (j for j in range(i + 1, end) if rows[j].depth == depth + 1)
-            found[i] = sum(found[j] or 0 for j in parts)
-    return [amount or 0 for amount in found]
+            amounts[i] = sum(amounts[j] or 0 for j in parts)
+    return [amount or 0 for amount in amounts]
 
 
 def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) -> str:

@@ -79,17 +79,17 @@ def gradients_of(
     """
     inputs = list(tensors)
     try:
-        found = torch.autograd.grad(score, inputs, retain_graph=retain_graph, allow_unused=True)
+        gradients = torch.autograd.grad(score, inputs, retain_graph=retain_graph, allow_unused=True)
     except RuntimeError as error:
         without = [n for n, t in zip(names, inputs, strict=True) if not t.requires_grad]
         if explained := cause_of(model, error, (without or list(names))[0]):
             raise ValueError(explained) from error
         raise
-    for name, gradient in zip(names, found, strict=True):
+    for name, gradient in zip(names, gradients, strict=True):
         if gradient is None:
             error = RuntimeError("tensors appear to not have been used in the graph")
             raise ValueError(cause_of(model, error, name))
-    return tuple(gradient.detach() for gradient in found)
+    return tuple(gradient.detach() for gradient in gradients)
 
 
 def activations_and_gradients(

@@ -53,14 +53,14 @@ def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
         model: any module; on the meta device this costs no arithmetic.
         x: network input (N, C, H, W) on the model's device.
     """
-    found = {}
+    of_layers = {}
     shapes = output_shapes(model, x, once=True)
     for name, _ in model.named_modules():
         if name and name in shapes:
             maps = arranged(model, torch.empty(shapes[name], device="meta"), x)
             if maps is not None:
-                found[name] = tuple(maps.shape)
-    return found
+                of_layers[name] = tuple(maps.shape)
+    return of_layers
 
 
 def arranged(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:

@@ -106,12 +106,12 @@ def _check_scans(data: bytes) -> None:
     """Refuse a JPEG that is drawn over and over: 300 kB of scans keep libjpeg busy for minutes."""
     at = scans = 0
     marker = re.compile(rb"\xff[\x01-\xcf\xd9-\xfe]")  # no stuffed byte, no restart, no start
-    while found := marker.search(data, at):
-        kind = data[found.start() + 1]
+    while match := marker.search(data, at):
+        kind = data[match.start() + 1]
         scans += kind == 0xDA
         if kind == 0xD9 or scans > _MOST_SCANS:
             break
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
     if scans > _MOST_SCANS:
         raise ValueError(f"it is drawn in more than {_MOST_SCANS} passes, which no camera does")
 

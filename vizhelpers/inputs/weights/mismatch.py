@@ -93,11 +93,11 @@ def _loading(path: Path) -> str:
 
 def _weights(saved: Any, expected: _State) -> tuple[tuple[str, ...], _State | None]:
     """Return the keys that lead to the best fitting ``{name: tensor}``, and that mapping."""
-    found = list(_mappings(saved))
-    if not found:
+    mappings = list(_mappings(saved))
+    if not mappings:
         return (), None
     return max(
-        found, key=lambda entry: (sum(_prefixes(entry[1], expected).values()), len(entry[1]))
+        mappings, key=lambda entry: (sum(_prefixes(entry[1], expected).values()), len(entry[1]))
     )
 
 
