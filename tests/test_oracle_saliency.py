@@ -2,21 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
+from networks import seeded
+from oracles import LAYERS, NEIGHBOURS, PASSES, SEED, attributed, case, equal, unequal
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
-from vizhelpers.methods.saliency import integrated_gradients
-from vizhelpers.passes.gradients import logit_of
-
-if any(find_spec(name) is None for name in ("captum", "torchcam", "timm")):
-    pytest.skip("captum, torchcam and timm come with uv sync", allow_module_level=True)
-from oracles import LAYERS, PASSES, SEED, attributed, case, equal, strongest, unequal
 
 
 def extractor(name: str) -> Callable[..., nn.Module]:
@@ -37,17 +32,13 @@ def test_capture_equals_torchvisions_feature_extractor(name: str) -> None:
     for layer in c.layers:
         equal(ours[layer], theirs[layer])
         unequal(-ours[layer], theirs[layer])
-    # Neighbours of one shape are told apart: the last layer's output is not the one before it.
-    one, other = c.layers[-2:]
-    if ours[one].shape == ours[other].shape:
-        unequal(ours[one], theirs[other])
+    if name in NEIGHBOURS:
+        before, last = c.layers[-2:]
+        unequal(ours[before], theirs[last])
 
 
-def test_neighbours_of_one_shape_are_among_them() -> None:
-    for name in ("resnet18", "vit_b_16"):
-        c = case(name)
-        shapes = [found.shape for found in viz.capture(c.model, c.x, c.layers[-2:]).values()]
-        assert shapes[0] == shapes[1]
+def strongest(gradient: Tensor) -> Tensor:
+    return gradient[0].detach().abs().amax(0)
 
 
 PAIRS = [
@@ -57,17 +48,14 @@ PAIRS = [
     # ViT has no ReLU. captum's guided hooks see nn.ReLU alone, where EfficientNet-Lite0 has ReLU6;
     # and of ResNet-18's ReLUs, which run twice, only the last run.
     if method != "guided" or name == "squeezenet"
-    # Many passes of ViT take seconds, and say nothing that one pass does not.
-    if name != "vit_b_16" or method in ("vanilla", "input_x_gradient")
 ]
 
 
 @pytest.mark.parametrize(("name", "method"), PAIRS)
 def test_saliency_equals_captum(name: str, method: str) -> None:
     c = case(name)
-    theirs = attributed(method, c, c.target)
-    assert (theirs < 0).any()
-    assert (theirs > 0).any()
+    theirs = attributed(method, c)
+    assert theirs.min() < 0 < theirs.max()
     ours, wrong = (
         viz.saliency(c.model, c.x, target=t, method=method, passes=PASSES, seed=SEED).frames[0]
         for t in (c.target, c.other)
@@ -77,38 +65,21 @@ def test_saliency_equals_captum(name: str, method: str) -> None:
     unequal(theirs[0].amax(0), strongest(theirs))  # FlashTorch's maximum, of the signed values
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "efficientnet"])
-def test_integrated_gradients_are_complete(name: str) -> None:
-    """They add up to f(x) - f(0); the error falls with the number of steps (axiom 1)."""
-    c = case(name)
-    with torch.no_grad():
-        difference = (c.model(c.x) - c.model(torch.zeros_like(c.x)))[0, c.target].item()
-    assert abs(difference) > 1
-    score = logit_of(c.target)
-    errors = [
-        abs(integrated_gradients(c.model, c.x, score, passes=n).sum().item() - difference)
-        for n in (2, 40)
+def test_integrated_gradients_are_complete() -> None:
+    """They add up to f(x) - f(0), up to an error that falls with the steps (axiom 1)."""
+    with seeded(2):  # no weight is negative, so no attribution is, and the absolute values add up
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        net.append(nn.Linear(4, 3)).requires_grad_(False)
+        net[0].weight.abs_()
+        net[4].weight.abs_()
+        x = torch.rand(1, 1, 10, 10)
+    difference = (net(x) - net(torch.zeros_like(x)))[0, 2].item()
+    sums = [
+        viz.saliency(net, x, target=2, method="integrated_gradients", passes=n).frames.sum()
+        for n in (1, 40)
     ]
-    assert errors[1] < 0.1 * abs(difference)
-    assert errors[1] < errors[0] / 2
-
-
-def test_smoothgrad_is_the_mean_over_the_seeds_noise() -> None:
-    c = case("squeezenet")
-    generator = torch.Generator().manual_seed(7)
-    spread = 0.15 * (c.x.max() - c.x.min())
-    total = torch.zeros_like(c.x)
-    for _ in range(4):
-        noisy = c.x + spread * torch.randn(c.x.shape, generator=generator)
-        noisy.requires_grad_()
-        (gradient,) = torch.autograd.grad(c.clean(noisy)[0, c.target], noisy)
-        total += gradient / 4
-    ours, wrong = (
-        viz.saliency(c.model, c.x, target=c.target, method="smoothgrad", passes=4, seed=seed)
-        for seed in (7, 8)
-    )
-    equal(ours.frames[0], strongest(total))
-    unequal(wrong.frames[0], strongest(total))
+    assert sums[1] == pytest.approx(difference, rel=1e-4)
+    assert sums[0] != pytest.approx(difference, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["efficientnet", "resnet18"])
@@ -143,7 +114,7 @@ class GuidedClamp(torch.autograd.Function):
 
 @contextmanager
 def clamped_relus() -> Iterator[None]:
-    """Give every ReLU module, for a while, a forward pass whose way back is guided."""
+    """Give every ReLU module, in a ``with`` block, a forward pass whose backward pass is guided."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.ReLU, "forward", lambda self, x: GuidedClamp.apply(x, float("inf")))
         patch.setattr(nn.ReLU6, "forward", lambda self, x: GuidedClamp.apply(x, 6.0))
@@ -154,12 +125,12 @@ def clamped_relus() -> Iterator[None]:
 @pytest.mark.parametrize("name", LAYERS)
 def test_flash_backprop_equals_captum(name: str) -> None:
     c = case(name)
-    theirs = attributed("vanilla", c, c.target)[0]
+    theirs = attributed("vanilla", c)[0]
     flash = viz.flash.Backprop(c.model)
     equal(flash.calculate_gradients(c.x, c.target), theirs)
     unequal(flash.calculate_gradients(c.x, c.other), theirs)
     unequal(-flash.calculate_gradients(c.x, c.target), theirs)
     if name == "squeezenet":
-        guided = attributed("guided", c, c.target)[0]
+        guided = attributed("guided", c)[0]
         equal(flash.calculate_gradients(c.x, c.target, guided=True), guided)
         unequal(theirs, guided)
