@@ -26,9 +26,10 @@ from wrong_answers import WRONG
 
 import vizhelpers as viz
 from tools.build_notebooks import NOTEBOOKS, names
-from vizhelpers.exercises import damage, exercise, plain, progress_file, runner
+from vizhelpers.exercises import damage, judges, plain, progress_file, runner
 from vizhelpers.exercises.catalogue import EXERCISES
-from vizhelpers.exercises.exercise import TOLERANCE, is_open
+from vizhelpers.exercises.comparison import TOLERANCE
+from vizhelpers.exercises.exercise import is_open
 from vizhelpers.exercises.runner import Runner, time_limit
 from vizhelpers.exercises.verdict import Verdict
 
@@ -103,7 +104,7 @@ def test_a_worked_function_has_at_most_ten_lines() -> None:
 
 # ------------------------------------------------------------------ foreseen mistakes
 FORESEEN = [
-    (key, name) for key, one in EXERCISES.items() for name, m in one.mistakes.items() if m.made
+    (key, name) for key, one in EXERCISES.items() for name, m in one.mistakes.items() if m.compute
 ]
 AS_STUDENTS_WRITE = [
     pytest.param(key, name, build, id=f"{key} {name} {i}")
@@ -119,20 +120,20 @@ def test_a_wrong_answer_is_named(key: str, name: str, build: Callable[[], Any]) 
     assert verdict.mistake == name, verdict
     known = EXERCISES[key].mistakes
     if name in known:
-        assert known[name].words in verdict.text
+        assert known[name].explanation in verdict.text
 
 
 @pytest.mark.parametrize(("key", "name"), FORESEEN)
 def test_no_foreseen_mistake_is_taken_for_another_or_for_the_truth(key: str, name: str) -> None:
     mistake = EXERCISES[key].mistakes[name]
-    verdict = check(key, mistake.made)
+    verdict = check(key, mistake.compute)
     assert (verdict.standing, verdict.mistake) == ("wrong", name), verdict
-    assert mistake.words in verdict.text
+    assert mistake.explanation in verdict.text
 
 
 def test_every_foreseen_mistake_is_fed() -> None:
     for key, one in EXERCISES.items():
-        fed = {name for name, _ in WRONG[key]} | {n for n, m in one.mistakes.items() if m.made}
+        fed = {name for name, _ in WRONG[key]} | {n for n, m in one.mistakes.items() if m.compute}
         assert set(one.mistakes) <= fed, key
     # The issue's own list, each under the name that a reader would look for.
     names = {name for one in EXERCISES.values() for name in one.mistakes}
@@ -153,7 +154,7 @@ def test_every_foreseen_mistake_is_fed() -> None:
 @pytest.fixture
 def not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the search for the mistake's name, which takes longest: only right or wrong counts."""
-    monkeypatch.setattr(exercise, "_recognise", lambda *args: None)
+    monkeypatch.setattr(judges, "_recognised", lambda *args: None)
 
 
 def leaves(value: Any) -> list[Any]:
@@ -303,7 +304,7 @@ def test_a_loop_that_never_ends_is_stopped(
     start = time.monotonic()
     verdict = viz.check("01.2", code)
     assert verdict.mistake == "too slow"
-    assert "loop that never ends" in verdict.text
+    assert "loop never end" in verdict.text
     assert time.monotonic() - start < 5
 
 
@@ -557,7 +558,7 @@ def test_progress_is_kept_in_a_file_beside_the_notebook() -> None:
     }
     table = viz.progress().text
     assert "| 04.1 | derive | how many pixels a cell sees | ✔ | 2 | 0 |  |" in table
-    assert "| 01.1 | derive | the shape that a convolution puts out | · | 0 | 0 | seen |" in table
+    assert "| 01.1 | derive | a convolution's output shape | · | 0 | 0 | shown |" in table
     assert table.endswith("1 of 21 solved.")
 
 

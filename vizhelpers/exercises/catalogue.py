@@ -1,4 +1,4 @@
-"""All exercises, in the order of the notebooks."""
+"""``EXERCISES``: all exercises by key, in the order of the notebooks."""
 
 from vizhelpers.exercises.definitions import (
     n01_print,
@@ -11,6 +11,10 @@ from vizhelpers.exercises.definitions import (
 )
 from vizhelpers.exercises.exercise import Exercise
 
-_ROOMS = (n01_print, n02_torchinfo, n03_kernels, n04_hooks, n05_cam, n06_flashtorch, n07_your_model)
+_NOTEBOOKS = (n01_print, n02_torchinfo, n03_kernels, n04_hooks, n05_cam, n06_flashtorch)
 
-EXERCISES: dict[str, Exercise] = {one.key: one for room in _ROOMS for one in room.EXERCISES}
+EXERCISES: dict[str, Exercise] = {
+    exercise.key: exercise
+    for notebook in (*_NOTEBOOKS, n07_your_model)
+    for exercise in notebook.EXERCISES
+}

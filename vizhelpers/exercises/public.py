@@ -1,4 +1,4 @@
-"""What a reader calls: ``check``, ``hint``, ``solution`` and ``progress``."""
+"""``check``, ``hint``, ``solution`` and ``progress``: the exercises' public functions."""
 
 import inspect
 import re
@@ -17,22 +17,25 @@ VIZ = "import vizhelpers as viz"
 
 
 def check(key: str, *answers: Any) -> Verdict:
-    """Say whether an answer holds, and if not, what kind of mistake it is.
+    """Return whether an answer is right; if it is wrong, name the kind of mistake.
 
-    The truth is computed now, from the model and the photograph, and other inputs than the visible
-    one are tried as well. Code of yours that raises, prints, or runs for more than ten seconds in
-    all ends in a verdict, never in an exception.
+    The truth is computed from the model and the photograph during the call, and other inputs than
+    the visible one are tried. Code of yours that raises, prints, or runs for more than ten seconds
+    in total gives a verdict and never an exception.
 
     Args:
         key: the exercise, such as ``"03.2"``.
         answers: what the exercise asks for: one function; or a number and a function; or what you
-            built. ``...`` stands for one that is still open.
+            built. ``...`` stands for an answer that is still open.
 
     Returns:
-        A ``Verdict``; a notebook shows it as a line.
+        A ``Verdict``, true if the answer is right; a notebook shows it as a line.
 
     Raises:
         ValueError: there is no such exercise, or it takes another number of answers.
+
+    Example:
+        >>> viz.check("04.1", 15, cell_sees)
     """
     exercise = _find(key)
     if len(answers) != len(exercise.parts):
@@ -40,9 +43,12 @@ def check(key: str, *answers: Any) -> Verdict:
             f"Exercise {key} takes {len(exercise.parts)} answer(s): "
             f"viz.check({key!r}, {', '.join(exercise.parts)}); {len(answers)} were given."
         )
-    still = [part for part, answer in zip(exercise.parts, answers, strict=True) if is_open(answer)]
-    if still:
-        return Verdict(key, "open", _how_to_begin(key, still, len(answers)))
+    parts = zip(exercise.parts, answers, strict=True)
+    missing = [part for part, answer in parts if is_open(answer)]
+    if missing:
+        some = len(missing) < len(answers)
+        what = f"the {missing[0]} is still open" if some else "no answer yet"
+        return Verdict(key, "open", f"{what}. viz.hint({key!r}) helps.")
     verdict = _judge(exercise, answers)
     progress_file.change(key, lambda row: _count(row, verdict))
     return verdict
@@ -51,29 +57,25 @@ def check(key: str, *answers: Any) -> Verdict:
 def _judge(exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
     run = Runner()
     try:
-        with torch.random.fork_rng(devices=[]):  # the inputs that are tried are drawn with seeds
+        with torch.random.fork_rng(devices=[]):  # judges seed the inputs that they draw
             exercise.judge(run, *answers)
     except Fault as fault:
-        return Verdict(exercise.key, "wrong", fault.words, fault.name)
-    aside = " (What your code printed is not shown here.)" if run.printed else ""
-    more = "" if exercise.kind == "break" else " Other inputs were tried as well."
-    return Verdict(exercise.key, "right", f"it holds.{more}{aside}")
-
-
-def _how_to_begin(key: str, still: list[str], asked: int) -> str:
-    what = "no answer yet" if len(still) == asked else f"the {still[0]} is still open"
-    return f"{what}. viz.hint({key!r}) helps."
+        return Verdict(exercise.key, "wrong", fault.explanation, fault.name)
+    printed = " (What your code printed is not shown here.)" if run.printed else ""
+    others = "" if exercise.kind == "break" else " Other inputs were tried as well."
+    return Verdict(exercise.key, "right", f"it holds.{others}{printed}")
 
 
 def _count(row: progress_file.Row, verdict: Verdict) -> None:
-    # Whatever stands in the file: a student may have edited it.
-    tries = row.get("tries")
-    row["tries"] = (tries if isinstance(tries, int) else 0) + 1
-    row["solved"] = bool(row.get("solved")) or bool(verdict)
+    row["tries"] = _number(row["tries"]) + 1
+    row["solved"] = bool(row["solved"]) or bool(verdict)
 
 
 def hint(key: str) -> Note:
-    """Return the hints so far and one more, up to three.
+    """Return the hints shown so far and the next one, up to three.
+
+    Args:
+        key: the exercise, such as ``"03.2"``.
 
     Raises:
         ValueError: there is no such exercise.
@@ -88,29 +90,36 @@ def hint(key: str) -> Note:
 
 
 def _number(value: Any) -> int:
+    """Return a count from the progress file, 0 for anything else that a reader wrote there."""
     return value if type(value) is int and value >= 0 else 0
 
 
 def solution(key: str) -> Note:
-    """Return the worked answer and its why. The tests of this course hold it to ``check``.
+    """Return the worked answer and what to learn from it.
+
+    Args:
+        key: the exercise, such as ``"03.2"``.
 
     Raises:
         ValueError: there is no such exercise.
     """
     exercise = _find(key)
     progress_file.change(key, lambda row: row.update(solution=True))
-    return Note(f"```python\n{_worked(exercise)}\n```\n\n{exercise.why}")
+    return Note(f"```python\n{_as_cell(exercise)}\n```\n\n{exercise.why}")
 
 
-def _worked(exercise: Exercise) -> str:
-    """Return the worked answer as a cell: imports, the answer, and its check."""
+def _as_cell(exercise: Exercise) -> str:
+    """Return the worked answer as a notebook cell: imports, the answer, and its check."""
     code = inspect.getsource(exercise.solution).strip()
     module = inspect.getmodule(exercise.solution)
     lines = inspect.getsource(module).splitlines() if module else []
     imports = [line for line in lines if line.startswith(("import ", "from "))]
     used = [line for line in imports if line != VIZ and re.search(rf"\b{line.split()[-1]}\b", code)]
     name = exercise.solution.__name__
-    answers = [name] if exercise.kind != "break" else [f"{'*' * _several(exercise)}{name}()"]
+    if exercise.kind == "break":
+        answers = [f"{'*' if len(exercise.parts) > 1 else ''}{name}()"]
+    else:
+        answers = [name]
     if exercise.paper is not None:
         with torch.random.fork_rng(devices=[]):
             answers.insert(0, str(exercise.paper()))
@@ -118,39 +127,38 @@ def _worked(exercise: Exercise) -> str:
     return "\n".join([*used, VIZ, "", code, "", call])
 
 
-def _several(exercise: Exercise) -> bool:
-    return len(exercise.parts) > 1
-
-
 def progress() -> Note:
-    """Return a table of all exercises: solved, tries, hints used, solution seen.
+    """Return a table of all exercises: solved, number of tries and hints, solution shown or not.
 
-    It is kept in ``vizhelpers-progress.json`` beside the notebook, or in memory in Colab and where
-    the folder cannot be written to, and sent nowhere.
+    Progress is kept in ``vizhelpers-progress.json`` beside the notebook; in Colab, and where the
+    folder is read-only, in memory. It is never sent anywhere.
     """
-    rows = progress_file.read()
+    rows, exercises = progress_file.read(), _exercises()
     lines = ["| exercise | kind | task | solved | tries | hints | solution |", "|-|-|-|-|-|-|-|"]
-    for key, one in _book().items():
+    for key, exercise in exercises.items():
         row = rows.get(key, {})
-        lines.append(
-            f"| {key} | {one.kind} | {one.task} | {'✔' if row.get('solved') is True else '·'} | "
-            f"{_number(row.get('tries'))} | {_number(row.get('hints'))} | "
-            f"{'seen' if row.get('solution') is True else ''} |"
-        )
-    solved = sum(rows.get(key, {}).get("solved") is True for key in _book())
-    return Note("\n".join([*lines, "", f"{solved} of {len(_book())} solved."]))
+        cells = [
+            key,
+            exercise.kind,
+            exercise.task,
+            "✔" if row.get("solved") is True else "·",
+            str(_number(row.get("tries"))),
+            str(_number(row.get("hints"))),
+            "shown" if row.get("solution") is True else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    solved = sum(rows.get(key, {}).get("solved") is True for key in exercises)
+    return Note("\n".join([*lines, "", f"{solved} of {len(exercises)} solved."]))
 
 
-def _book() -> dict[str, Exercise]:
-    from vizhelpers.exercises.catalogue import (
-        EXERCISES,  # imports torchinfo and more: only when asked
-    )
+def _exercises() -> dict[str, Exercise]:
+    from vizhelpers.exercises.catalogue import EXERCISES  # imports all methods and torchinfo
 
     return EXERCISES
 
 
 def _find(key: str) -> Exercise:
-    book = _book()
-    if not isinstance(key, str) or key not in book:
-        raise unknown("exercise", key, book, "viz.progress() lists them all.")
-    return book[key]
+    exercises = _exercises()
+    if not isinstance(key, str) or key not in exercises:
+        raise unknown("exercise", key, exercises, "viz.progress() lists them all.")
+    return exercises[key]

@@ -1,4 +1,4 @@
-"""Run code that may not be right: with a time limit, its prints held back, the model watched."""
+"""``Runner``: call a reader's code with a time limit, capture its prints, and watch the model."""
 
 import contextlib
 import copy
@@ -17,113 +17,116 @@ from torch import nn
 from vizhelpers.exercises.model_state import State
 from vizhelpers.exercises.values import Plain, plain
 
-SECONDS = 10.0  # for all of an answer's code in one check
-AGAIN = 0.3  # seconds until code that swallowed the interruption is interrupted again
+SECONDS = 10.0  # for all calls of one check
+REPEAT = 0.3  # seconds until code that caught the interruption is interrupted again
 
 LEFT_BEHIND = {
     "hook": "A hook is still on the model. Keep the handle that register_…_hook returns, and "
-    "remove it in a finally block, so that it goes also when the forward pass raises.",
-    "mode": "The model is left in another mode (train or eval) than it was in. Note the mode of "
-    "each module first, and set it back at the end.",
-    "parameters": "The model's parameters or buffers are not what they were. Work on copies; "
-    "a pass in train mode also moves BatchNorm's statistics.",
-    "requires_grad": "requires_grad of a parameter was changed and not set back.",
+    "remove it in a finally block, so that it is removed even if the forward pass raises.",
+    "mode": "The model is left in another mode (train or eval) than before. Store the mode of each "
+    "module first, and restore it at the end.",
+    "parameters": "The model's parameters or buffers have changed. Work on copies; a pass in train "
+    "mode also updates BatchNorm's statistics.",
+    "requires_grad": "requires_grad of a parameter was changed and not restored.",
 }
 
 
 class Fault(Exception):
-    """Something about an answer that can be said in words; ends the check."""
+    """Raised when an answer is wrong; ends the check.
 
-    def __init__(self, name: str, words: str) -> None:
-        """Keep a short name for tests and statistics, and the words for the reader."""
-        super().__init__(words)
+    Attributes:
+        name: short name of the mistake.
+        explanation: one or two sentences for the reader.
+    """
+
+    def __init__(self, name: str, explanation: str) -> None:
+        """Keep the name and the explanation of a mistake."""
+        super().__init__(explanation)
         self.name = name
-        self.words = words
+        self.explanation = explanation
 
 
 class _TimeUp(BaseException):
-    """Not an ``Exception``, so that ``except Exception`` in a loop does not swallow it."""
+    """Not an ``Exception``, so that ``except Exception`` in a loop does not catch it."""
 
 
 class Runner:
-    """Calls the functions of one answer; they share one time limit."""
+    """Calls the functions of one answer; all calls share one time limit."""
 
     def __init__(self, seconds: float | None = None) -> None:
-        """Set the limit, in seconds; ``SECONDS`` unless told."""
+        """Set the limit in seconds; None means ``SECONDS``."""
         self.left = SECONDS if seconds is None else seconds
         self.printed = 0
 
     def __call__(self, function: Any, *args: Any) -> Plain:
-        """Call with copies of ``args`` and return what came back, as plain values.
+        """Call ``function`` with copies of ``args``; return its result as plain values.
 
-        Modules are handed on themselves, in the state they are in, and watched.
+        Modules are not copied: they are passed as they are, and their state is compared afterwards.
 
         Raises:
-            Fault: the code raised, took too long, returned nothing or no plain value, or left a
-                model changed.
+            Fault: the code raised, took too long, returned None or no plain value, or left a model
+                changed.
         """
-        found = self.raw(function, *args)
+        result = self.raw(function, *args)
         try:
-            value = plain(found)
+            value = plain(result)
         except TypeError as error:
-            raise Fault("not plain", str(error).replace("the answer", "What came back")) from None
+            text = str(error).replace("the answer", "What came back")
+            raise Fault("not plain", text) from None
         if value is None:
-            raise Fault("returned None", self._nothing(function))
+            raise Fault("returned None", self._about_none(function))
         return value
 
     def raw(self, function: Any, *args: Any) -> Any:
-        """Do the same, but return the very object that came back."""
+        """Call ``function`` in the same way; return the very object that it returned."""
         if not callable(function):
             kind = type(function).__name__
-            raise Fault("no function", f"A function is asked for, this is of type {kind}.")
-        models = [(one, State.of(one)) for one in args if isinstance(one, nn.Module)]
-        given = [one if isinstance(one, nn.Module) else copy.deepcopy(one) for one in args]
-        found = self._timed(function, given)
+            raise Fault("no function", f"A function is needed; this is of type {kind}.")
+        models = [(arg, State.of(arg)) for arg in args if isinstance(arg, nn.Module)]
+        copies = [arg if isinstance(arg, nn.Module) else copy.deepcopy(arg) for arg in args]
+        result = self._timed(function, copies)
         for model, before in models:
             changed = [word for word in before.changes(model) if word in LEFT_BEHIND]
             if changed:
                 raise Fault(f"left {changed[0]}", LEFT_BEHIND[changed[0]])
-        return found
+        return result
 
     def _timed(self, function: Callable[..., Any], args: list[Any]) -> Any:
-        shown, start = io.StringIO(), time.monotonic()
+        prints, start = io.StringIO(), time.monotonic()
         try:
-            with _as_it_was(), contextlib.redirect_stdout(shown), time_limit(self.left):
+            with _restored_torch_state(), contextlib.redirect_stdout(prints), time_limit(self.left):
                 return function(*args)
         except _TimeUp:
             raise Fault(
                 "too slow",
-                f"Stopped: not done within {SECONDS:.0f} seconds. Is there a loop that never ends?",
+                f"Stopped: not finished within {SECONDS:.0f} seconds. Does a loop never end?",
             ) from None
         except Fault:
             raise
         except (Exception, SystemExit) as error:
-            raise Fault("raised", _what_was_raised(error)) from None
+            raise Fault("raised", _about_exception(error)) from None
         finally:
             self.left = max(self.left - (time.monotonic() - start), 0.1)
-            self.printed += len(shown.getvalue().splitlines())
+            self.printed += len(prints.getvalue().splitlines())
 
-    def _nothing(self, function: Any) -> str:
+    def _about_none(self, function: Any) -> str:
         name = getattr(function, "__name__", "The function")
         if self.printed:
             return f"{name} printed something but returned None. Return the value instead."
-        return f"{name} returned None. Is there a `return` at its end?"
+        return f"{name} returned None. Does it end with `return`?"
 
 
-def _what_was_raised(error: BaseException) -> str:
-    lines = [at for at in traceback.extract_tb(error.__traceback__) if at.filename != __file__]
-    where = f" (line {lines[0].lineno} of its cell)" if lines else ""
-    kind, text = type(error).__name__, str(error).strip()
-    return (
-        f"The code raised {kind}{where}: {text[:300]}"
-        if text
-        else f"The code raised {kind}{where}."
-    )
+def _about_exception(error: BaseException) -> str:
+    calls = traceback.extract_tb(error.__traceback__)
+    lines = [call.lineno for call in calls if call.filename != __file__]
+    where = f" (line {lines[0]} of its cell)" if lines else ""
+    text = str(error).strip()[:300]
+    return f"The code raised {type(error).__name__}{where}{': ' if text else '.'}{text}"
 
 
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Give torch's switches and its random numbers back, whatever the code did with them."""
+def _restored_torch_state() -> Iterator[None]:
+    """Restore torch's global settings and random state on exit."""
     grad, dtype, threads = (
         torch.is_grad_enabled(),
         torch.get_default_dtype(),
@@ -140,22 +143,23 @@ def _as_it_was() -> Iterator[None]:
 
 
 def time_limit(seconds: float) -> contextlib.AbstractContextManager[None]:
-    """Interrupt the block after this many seconds, with an exception that only ``Runner`` knows.
+    """Interrupt a ``with`` block after ``seconds``, with an exception that ``Runner`` catches.
 
-    In the main thread of a Unix process a signal does it, which also ends ``time.sleep``. Elsewhere
-    (Windows, a kernel's subshell) the exception arrives when the next line of Python runs.
+    In the main thread of a Unix process a signal interrupts, even ``time.sleep``. Elsewhere
+    (Windows, a kernel's subshell) the exception is raised at the next line of Python.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    return _by_signal(seconds) if in_main and hasattr(signal, "setitimer") else _by_thread(seconds)
+    by_signal = in_main and hasattr(signal, "setitimer")
+    return _interrupting_by_signal(seconds) if by_signal else _interrupting_by_thread(seconds)
 
 
 @contextlib.contextmanager
-def _by_signal(seconds: float) -> Iterator[None]:
+def _interrupting_by_signal(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise _TimeUp
 
     old = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
     try:
         yield
     finally:
@@ -164,7 +168,7 @@ def _by_signal(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _by_thread(seconds: float) -> Iterator[None]:
+def _interrupting_by_thread(seconds: float) -> Iterator[None]:
     done, lock, target = threading.Event(), threading.Lock(), threading.get_ident()
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
@@ -174,7 +178,7 @@ def _by_thread(seconds: float) -> Iterator[None]:
             with lock:  # never after the block has ended
                 if not done.is_set():
                     raise_in(ctypes.c_ulong(target), ctypes.py_object(_TimeUp))
-            wait = AGAIN
+            wait = REPEAT
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -183,5 +187,5 @@ def _by_thread(seconds: float) -> Iterator[None]:
     finally:
         with lock:
             done.set()
-        raise_in(ctypes.c_ulong(target), None)  # one that is under way but has not arrived
+        raise_in(ctypes.c_ulong(target), None)  # cancels an exception not raised yet
         watcher.join()

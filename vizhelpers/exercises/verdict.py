@@ -1,4 +1,4 @@
-"""What a reader is told: a coloured line that can also be read without colour."""
+"""``Verdict`` and ``Note``: what ``check`` and ``hint`` return, shown in a notebook as text."""
 
 import html
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Literal
 
 Standing = Literal["right", "wrong", "open"]
 
-# Dark enough on white, light enough on a dark theme; the word says the same as the colour.
+# Readable on white and on a dark theme; the word has the same meaning as the colour.
 _COLOURS = {"right": "#0a7d4f", "wrong": "#c2410c", "open": "#64748b"}
 _WORDS = {"right": "✔ Right", "wrong": "✘ Not yet", "open": "○ Open"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer holds.
+    """The result of a check; true if the answer is right.
 
     Attributes:
         key: the exercise, such as ``"03.2"``.
-        standing: ``"right"``, ``"wrong"``, or ``"open"``: nothing was answered yet.
-        text: what is right or wrong with it, in a sentence or two.
-        mistake: short name of the mistake that was recognised, or None.
+        standing: ``"right"``, ``"wrong"``, or ``"open"`` (not answered yet).
+        text: one or two sentences about the answer.
+        mistake: short name of the recognised mistake, or None.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Verdict:
         return self.standing == "right"
 
     def __repr__(self) -> str:
-        """Return the line as plain text."""
+        """Return the verdict as one line of plain text."""
         return f"{_WORDS[self.standing]} · {self.key}: {self.text}"
 
     def _repr_html_(self) -> str:
@@ -45,12 +45,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Note:
-    """A text in Markdown: shown as such in a notebook, as it is elsewhere."""
+    """A text in Markdown, which a notebook renders."""
 
     text: str
 
     def __repr__(self) -> str:
-        """Return the Markdown itself, which reads as plain text."""
+        """Return the Markdown source."""
         return self.text
 
     def _repr_markdown_(self) -> str:

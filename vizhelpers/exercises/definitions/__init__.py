@@ -1,1 +1,1 @@
-"""The exercises: one file for each notebook."""
+"""One file for each notebook: its exercises, their truths and the foreseen mistakes."""

@@ -1,4 +1,4 @@
-"""Notebook 01: shapes and parameters from a printout, and a printout that says too little."""
+"""Notebook 01: derive shapes and parameter counts; build two networks with one printout."""
 
 import math
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, fault
+from vizhelpers.exercises.runner import Runner
 from vizhelpers.exercises.solutions import n01_print as worked
 
 Shape = tuple[int, ...]
 
 
-def _shape_that_comes_out(shape: Shape, layer: nn.Conv2d) -> Shape:
+def _output_shape(shape: Shape, layer: nn.Conv2d) -> Shape:
     with torch.no_grad():
         return tuple(layer(torch.zeros(1, *shape)).shape[1:])
 
@@ -27,51 +28,51 @@ def _shape_cases() -> list[tuple[Shape, nn.Conv2d]]:
     ]
 
 
-def _shape_by(shape: Shape, layer: Any, pad: int = 2, up: bool = False) -> Shape:
+def _shape_with(shape: Shape, layer: Any, padded_sides: int = 2, rounded_up: bool = False) -> Shape:
     settings = zip(shape[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
-    spaces = [(n + pad * int(p) - k, s) for n, k, s, p in settings]
-    steps = [math.ceil(space / s) if up else space // s for space, s in spaces]
+    spaces = [(n + padded_sides * int(p) - k, s) for n, k, s, p in settings]
+    steps = [math.ceil(space / s) if rounded_up else space // s for space, s in spaces]
     return (layer.out_channels, *(step + 1 for step in steps))
 
 
-def _shape_turned(shape: Shape, layer: nn.Conv2d) -> Shape:
-    channels, height, width = _shape_that_comes_out(shape, layer)
+def _shape_transposed(shape: Shape, layer: nn.Conv2d) -> Shape:
+    channels, height, width = _output_shape(shape, layer)
     return channels, width, height
 
 
-def _shape_in(shape: Shape, layer: nn.Conv2d) -> Shape:
-    return (shape[0], *_shape_that_comes_out(shape, layer)[1:])
+def _shape_with_input_channels(shape: Shape, layer: nn.Conv2d) -> Shape:
+    return (shape[0], *_output_shape(shape, layer)[1:])
 
 
 SHAPE_MISTAKES = {
     "height and width transposed": Mistake(
-        "height and width are exchanged. A shape is (channels, height, width): rows come first.",
-        _shape_turned,
+        "height and width are swapped. A shape is (channels, height, width): rows come first.",
+        _shape_transposed,
     ),
     "padding forgotten": Mistake(
-        "the padding is missing. It stands on both sides: the size grows by twice the padding.",
-        lambda shape, layer: _shape_by(shape, layer, pad=0),
+        "the padding is missing. It is added on both sides: the size grows by twice the padding.",
+        lambda shape, layer: _shape_with(shape, layer, padded_sides=0),
     ),
     "padding on one side": Mistake(
-        "the padding is counted once. It stands on both sides, so it counts twice.",
-        lambda shape, layer: _shape_by(shape, layer, pad=1),
+        "the padding is counted once. It is added on both sides, so it counts twice.",
+        lambda shape, layer: _shape_with(shape, layer, padded_sides=1),
     ),
     "rounded up": Mistake(
-        "a window that does not fit any more is dropped: the division is rounded down.",
-        lambda shape, layer: _shape_by(shape, layer, up=True),
+        "a window that does not fit is dropped, so the division is rounded down.",
+        lambda shape, layer: _shape_with(shape, layer, rounded_up=True),
     ),
     "channels in": Mistake(
-        "these are the channels that go in. Each filter makes one map: count the filters.",
-        _shape_in,
+        "these are the input channels. Each filter makes one map: count the filters.",
+        _shape_with_input_channels,
     ),
 }
 
 
-def _parameters(layer: nn.Module) -> int:
+def _parameter_count(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters())
 
 
-def _counted(layer: Any, groups: bool = True, biases: int | None = None) -> int:
+def _count_with(layer: Any, groups: bool = True, biases: int | None = None) -> int:
     if isinstance(layer, nn.Linear):
         weights, outputs = layer.weight.numel(), layer.out_features
     else:
@@ -82,26 +83,26 @@ def _counted(layer: Any, groups: bool = True, biases: int | None = None) -> int:
     return weights + (outputs if biases is None else biases)
 
 
-def _counted_with_bias(layer: Any) -> int:
+def _count_with_bias(layer: Any) -> int:
     return int(layer.weight.numel() + len(layer.weight))
 
 
 COUNT_MISTAKES = {
     "bias forgotten": Mistake(
         "the bias is missing: one more number for each output.",
-        lambda layer: _counted(layer, biases=0),
+        lambda layer: _count_with(layer, biases=0),
     ),
     "one bias": Mistake(
-        "one bias was added. There is one for each output, not one for the layer.",
-        lambda layer: _counted(layer, biases=1),
+        "one bias was added. There is one bias for each output, not one for the layer.",
+        lambda layer: _count_with(layer, biases=1),
     ),
     "bias always": Mistake(
-        "this layer was built with bias=False, so it has none. Look whether layer.bias is None.",
-        _counted_with_bias,
+        "this layer was built with bias=False, so it has none. Check whether layer.bias is None.",
+        _count_with_bias,
     ),
     "groups forgotten": Mistake(
-        "groups are forgotten. With groups=g each filter reads only in_channels / g channels.",
-        lambda layer: _counted(layer, groups=False),
+        "groups are ignored. With groups=g each filter reads only in_channels / g channels.",
+        lambda layer: _count_with(layer, groups=False),
     ),
 }
 
@@ -118,41 +119,40 @@ def _count_cases() -> list[tuple[nn.Module]]:
 
 
 TWIN_MISTAKES = {
-    "no modules": Mistake("two modules are asked for: viz.check('01.3', one, other)."),
+    "no modules": Mistake("two modules are needed: viz.check('01.3', one, other)."),
     "printouts differ": Mistake(
-        "the printouts differ, so a reader is warned. Define the same parts under the same names; "
+        "the printouts differ. Define the same parts under the same names; "
         "let only `forward` differ."
     ),
     "weights differ": Mistake(
-        "the weights differ, and that alone makes another output. Use "
+        "the weights differ, which alone changes the output. Use "
         "other.load_state_dict(one.state_dict())."
     ),
     "same output": Mistake(
         "both compute the same for the inputs that were tried. Let `forward` use the parts in "
-        "another order, or leave one out."
+        "another order, or omit one."
     ),
 }
 
 
-def _judge_twins(run: Runner, one: Any, other: Any) -> None:
-    def fault(name: str) -> Fault:
-        return Fault(name, TWIN_MISTAKES[name].words)
-
-    if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
-        raise fault("no modules")
-    if run(repr, one) != run(repr, other):
-        raise fault("printouts differ")
-    ours, theirs = one.state_dict(), other.state_dict()
-    if ours.keys() != theirs.keys() or any(not torch.equal(ours[k], theirs[k]) for k in ours):
-        raise fault("weights differ")
+def _judge_twins(run: Runner, first: Any, second: Any) -> None:
+    if not isinstance(first, nn.Module) or not isinstance(second, nn.Module):
+        raise fault(TWIN_MISTAKES, "no modules")
+    if run(repr, first) != run(repr, second):
+        raise fault(TWIN_MISTAKES, "printouts differ")
+    weights, others = first.state_dict(), second.state_dict()
+    if weights.keys() != others.keys() or any(
+        not torch.equal(weights[k], others[k]) for k in weights
+    ):
+        raise fault(TWIN_MISTAKES, "weights differ")
     for seed in range(3):
         x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
-        first, second = (run(_answer, model.eval(), x) for model in (one, other))
-        if not _differ(first, second):
-            raise fault("same output")
+        outputs = [run(_output, model.eval(), x) for model in (first, second)]
+        if not _differ(*outputs):
+            raise fault(TWIN_MISTAKES, "same output")
 
 
-def _answer(model: nn.Module, x: Tensor) -> Tensor:
+def _output(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         return model(x)
 
@@ -167,20 +167,20 @@ EXERCISES = [
     Exercise(
         key="01.1",
         kind="derive",
-        task="the shape that a convolution puts out",
+        task="a convolution's output shape",
         hints=(
-            "Do rows and columns for themselves. How many places can a window of 3 rows take "
-            "in 5 rows? Three: 5 - 3 + 1.",
-            "Padding first makes the picture larger, on both sides. A stride of 2 takes every "
-            "second place, and always the first.",
-            "Places = (size + 2 x padding - kernel) // stride + 1, once with the row settings and "
-            "once with the column settings. The channels are the number of filters.",
+            "Treat rows and columns separately. In how many positions does a window of 3 rows fit "
+            "into 5 rows? Three: 5 - 3 + 1.",
+            "Padding first enlarges the picture on both sides. A stride of 2 uses every second "
+            "position, beginning with the first.",
+            "Positions = (size + 2 x padding - kernel) // stride + 1, once with the row settings "
+            "and once with the column settings. The channels are the number of filters.",
         ),
         solution=worked.conv_shape,
         why="Rows: (120 + 2 - 3) // 2 + 1 = 60. Columns: (200 + 2 - 5) // 2 + 1 = 99. The number "
-        "of channels has nothing to do with the picture: it is the number of filters. The division "
-        "is rounded down, so the last row or column of a picture may never be seen.",
-        judge=by_paper_and_cases(_shape_that_comes_out, _shape_cases, SHAPE_MISTAKES),
+        "of channels does not depend on the picture: it is the number of filters. The division is "
+        "rounded down, so the last row or column of a picture may never be used.",
+        judge=by_paper_and_cases(_output_shape, _shape_cases, SHAPE_MISTAKES),
         mistakes=SHAPE_MISTAKES,
         parts=("shape on paper", "function"),
         paper=lambda: worked.conv_shape(*_shape_cases()[0]),
@@ -190,17 +190,17 @@ EXERCISES = [
         kind="implement",
         task="count a layer's parameters",
         hints=(
-            "A filter is a block: (channels that it reads) x height x width. How many filters "
-            "are there?",
-            "A linear layer has one weight for each pair of input and output. Then the bias: "
-            "look whether layer.bias is None.",
+            "A filter has (channels that it reads) x height x width weights. How many filters are "
+            "there?",
+            "A linear layer has one weight for each pair of input and output. For the bias, check "
+            "whether layer.bias is None.",
             "With groups, a filter reads in_channels // groups channels. Weights = out_channels x "
-            "that x height x width; add out_channels for the bias.",
+            "those x height x width; add out_channels for the bias.",
         ),
         solution=worked.count_parameters,
-        why="A convolution's parameters do not depend on the picture's size. Groups divide them: "
+        why="A convolution's parameters do not depend on the picture's size. Groups reduce them: "
         "with as many groups as channels, each filter reads a single channel.",
-        judge=by_cases(_parameters, _count_cases, COUNT_MISTAKES),
+        judge=by_cases(_parameter_count, _count_cases, COUNT_MISTAKES),
         mistakes=COUNT_MISTAKES,
     ),
     Exercise(
@@ -211,12 +211,12 @@ EXERCISES = [
             "`print` shows what `__init__` defined. Which part of a module does it not show?",
             "It does not show `forward`. Two classes of the same name can define the same parts "
             "and use them differently.",
-            "Write one class whose `forward` looks at a flag, self.turned: first(second(x)) or "
+            "Write one class whose `forward` reads a flag, self.turned: first(second(x)) or "
             "second(first(x)). Give both objects the same weights with load_state_dict.",
         ),
         solution=worked.twins,
-        why="Same printout, same parameter count, same weights, and another function. The "
-        "printout is a list of parts. Only running the network shows what it computes.",
+        why="The printout, the parameter count and the weights are the same, but the function is "
+        "not. A printout lists parts. Only running the network shows what it computes.",
         judge=_judge_twins,
         mistakes=TWIN_MISTAKES,
         parts=("one", "other"),

@@ -1,4 +1,4 @@
-"""Notebook 02: torchinfo's numbers by hand, and work that it does not see."""
+"""Notebook 02: compute torchinfo's numbers; build work that torchinfo does not count."""
 
 import copy
 from typing import Any
@@ -7,18 +7,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, fault
+from vizhelpers.exercises.runner import Runner
 from vizhelpers.exercises.solutions import n02_torchinfo as worked
 from vizhelpers.inputs.models import load_model
 from vizhelpers.methods.structure import summary
 
 
-def _counted(layer: nn.Conv2d, height: int, width: int) -> int:
+def _mult_adds(layer: nn.Conv2d, height: int, width: int) -> int:
     return summary(layer, (1, layer.in_channels, height, width)).torchinfo_mult_adds
 
 
-def _places(layer: nn.Conv2d, height: int, width: int) -> int:
+def _positions(layer: nn.Conv2d, height: int, width: int) -> int:
     out = copy.deepcopy(layer).to("meta")(
         torch.zeros(1, layer.in_channels, height, width, device="meta")
     )
@@ -27,27 +28,27 @@ def _places(layer: nn.Conv2d, height: int, width: int) -> int:
 
 WORK_MISTAKES = {
     "bias forgotten": Mistake(
-        "torchinfo counts the bias as well: one more addition for each number that comes out.",
-        lambda layer, h, w: layer.weight.numel() * _places(layer, h, w),
+        "torchinfo counts the bias as well: one more addition for each output value.",
+        lambda layer, h, w: layer.weight.numel() * _positions(layer, h, w),
     ),
     "groups forgotten": Mistake(
-        "groups are forgotten: each filter reads in_channels / groups channels, not all of them.",
+        "groups are ignored: each filter reads in_channels / groups channels, not all of them.",
         lambda layer, h, w: (
-            (layer.weight.numel() * layer.groups + layer.out_channels) * _places(layer, h, w)
+            (layer.weight.numel() * layer.groups + layer.out_channels) * _positions(layer, h, w)
         ),
     ),
     "one place only": Mistake(
-        "that is the work at one place, which is the number of parameters. The filters are applied "
-        "at every place of the output.",
+        "that is the work at one position, which is the number of parameters. The filters are "
+        "applied at every position of the output.",
         lambda layer, h, w: layer.weight.numel() + layer.out_channels,
     ),
     "size of the input": Mistake(
-        "multiply by the places of the output, not of the input: the stride skips places.",
+        "multiply by the positions of the output, not of the input: the stride skips some.",
         lambda layer, h, w: (layer.weight.numel() + layer.out_channels) * h * w,
     ),
     "counted twice": Mistake(
         "a multiplication and an addition together count as one mult-add.",
-        lambda layer, h, w: 2 * layer.weight.numel() * _places(layer, h, w),
+        lambda layer, h, w: 2 * layer.weight.numel() * _positions(layer, h, w),
     ),
 }
 
@@ -62,8 +63,8 @@ def _work_cases() -> list[tuple[nn.Conv2d, int, int]]:
 
 
 def _stored_mb(model: nn.Module) -> float:
-    pieces = {p.untyped_storage().data_ptr(): p.untyped_storage() for p in model.parameters()}
-    return sum(piece.nbytes() for piece in pieces.values()) / 1e6
+    storages = {p.untyped_storage().data_ptr(): p.untyped_storage() for p in model.parameters()}
+    return sum(storage.nbytes() for storage in storages.values()) / 1e6
 
 
 def _size_cases() -> list[tuple[nn.Module]]:
@@ -77,11 +78,12 @@ def _size_cases() -> list[tuple[nn.Module]]:
 
 SIZE_MISTAKES = {
     "four bytes assumed": Mistake(
-        "each number was taken for four bytes. In half precision it has two: ask element_size().",
+        "each number was counted as four bytes. In half precision it takes two: use "
+        "element_size().",
         lambda model: sum(4 * p.numel() for p in model.parameters()) / 1e6,
     ),
     "buffers counted": Mistake(
-        "buffers are counted too. BatchNorm's running statistics are no parameters.",
+        "buffers are counted too. BatchNorm's running statistics are not parameters.",
         lambda model: _stored_mb(model) + sum(b.nbytes for b in model.buffers()) / 1e6,
     ),
     "bias forgotten": Mistake(
@@ -102,37 +104,37 @@ SIZE_MISTAKES = {
         ),
     ),
     "frozen left out": Mistake(
-        "frozen parameters are left out. They need no gradient, but they are stored.",
+        "frozen parameters are not counted. They need no gradient, but they are stored.",
         lambda model: sum(p.nbytes for p in model.parameters() if p.requires_grad) / 1e6,
     ),
 }
 
 
-UNSEEN = 0.5  # torchinfo must miss at least half
+UNCOUNTED = 0.5  # torchinfo must miss at least half
 HIDDEN_MISTAKES = {
-    "no module": Mistake("a module is asked for: viz.check('02.3', model)."),
+    "no module": Mistake("a module is needed: viz.check('02.3', model)."),
     "no work": Mistake(
-        "nothing is multiplied here. Build a model that really convolves: at least 1,000 "
+        "almost nothing is multiplied here. Build a model that convolves: at least 1,000 "
         "multiplications for a picture of 32 x 32."
     ),
     "counted": Mistake(
-        "torchinfo counts this work: it asks each module that has parameters of its own. Do the "
-        "work outside of a layer's own call, such as with F.conv2d."
+        "torchinfo counts this work: it looks at each module that has its own parameters. Do the "
+        "work outside a layer's call, for example with F.conv2d."
     ),
 }
 
 
 def _judge_hidden(run: Runner, model: Any) -> None:
     if not isinstance(model, nn.Module):
-        raise Fault("no module", HIDDEN_MISTAKES["no module"].words)
+        raise fault(HIDDEN_MISTAKES, "no module")
     sizes = [(1, 3, 32, 32), (1, 3, 40, 36)]
     for size in sizes:
         real = run(_multiplications, model.eval(), size)
         if not isinstance(real, float) or real < 1000:
-            raise Fault("no work", HIDDEN_MISTAKES["no work"].words)
-        listed = run(_listed, model, size)
-        if not isinstance(listed, (int, float)) or listed > UNSEEN * real:
-            raise Fault("counted", HIDDEN_MISTAKES["counted"].words)
+            raise fault(HIDDEN_MISTAKES, "no work")
+        counted = run(_counted_by_torchinfo, model, size)
+        if not isinstance(counted, (int, float)) or counted > UNCOUNTED * real:
+            raise fault(HIDDEN_MISTAKES, "counted")
 
 
 def _multiplications(model: nn.Module, size: tuple[int, ...]) -> float:
@@ -141,7 +143,7 @@ def _multiplications(model: nn.Module, size: tuple[int, ...]) -> float:
     return counter.get_total_flops() / 2
 
 
-def _listed(model: nn.Module, size: tuple[int, ...]) -> int:
+def _counted_by_torchinfo(model: nn.Module, size: tuple[int, ...]) -> int:
     return summary(model, size).torchinfo_mult_adds
 
 
@@ -151,16 +153,16 @@ EXERCISES = [
         kind="derive",
         task="a convolution's mult-adds, with groups",
         hints=(
-            "How many multiplications make one number of one map? A filter reads a block.",
+            "How many multiplications give one value of one map? As many as a filter has weights.",
             "With groups=32 and 32 channels a filter reads one channel: 9 weights, and torchinfo "
             "counts the bias as well.",
-            "(weights of one filter + 1) x filters x rows x columns, with the rows and columns "
-            "that come out.",
+            "(weights of one filter + 1) x filters x rows x columns, with the rows and columns of "
+            "the output.",
         ),
         solution=worked.mult_adds,
         why="10 x 32 x 56 x 56. Without groups it would be 289 x 32 x 56 x 56, 29 times as much. "
-        "That is why small networks split a convolution in a depthwise one and a 1x1 one.",
-        judge=by_paper_and_cases(_counted, _work_cases, WORK_MISTAKES),
+        "That is why small networks split a convolution into a depthwise and a 1x1 convolution.",
+        judge=by_paper_and_cases(_mult_adds, _work_cases, WORK_MISTAKES),
         mistakes=WORK_MISTAKES,
         parts=("number on paper", "function"),
         paper=lambda: f"{worked.mult_adds(*_work_cases()[0]):_}",
@@ -171,31 +173,30 @@ EXERCISES = [
         task="megabytes of a model's parameters",
         hints=(
             "model.parameters() gives each parameter once.",
-            "A tensor knows how many numbers it has, numel(), and how many bytes one of them "
-            "takes, element_size().",
+            "parameter.numel() is the number of its values, parameter.element_size() the bytes of "
+            "one value.",
             "Sum the products and divide by 1,000,000.",
         ),
         solution=worked.params_mb,
         why="The precision matters as much as the count: half precision halves it. Buffers, such "
-        "as BatchNorm's running statistics, are stored too, but torchinfo's *Params size* leaves "
-        "them out.",
+        "as BatchNorm's running statistics, are stored too, but torchinfo's *Params size* omits "
+        "them.",
         judge=by_cases(_stored_mb, _size_cases, SIZE_MISTAKES),
         mistakes=SIZE_MISTAKES,
     ),
     Exercise(
         key="02.3",
         kind="break",
-        task="work that torchinfo does not see",
+        task="work that torchinfo does not count",
         hints=(
-            "torchinfo puts a hook on each module. What does a hook not notice?",
-            "It does not notice a function. F.conv2d is one.",
+            "torchinfo puts a hook on each module. Which computations does it miss?",
+            "It misses functions, such as F.conv2d.",
             "Keep the kernel as an nn.Parameter of your own module, and use F.conv2d in `forward`.",
         ),
         solution=worked.hidden_worker,
-        why="torchinfo multiplies the parameters of layers that it knows by the places of their "
-        "output. A convolution done by a function, or a matrix product as in attention, is not "
-        "among them. PyTorch's FlopCounterMode counts operations instead of modules; the check "
-        "used it.",
+        why="torchinfo multiplies a known layer's parameters by the number of output positions. A "
+        "convolution by a function, or a matrix product as in attention, is not counted. The check "
+        "used PyTorch's FlopCounterMode, which counts operations instead of modules.",
         judge=_judge_hidden,
         mistakes=HIDDEN_MISTAKES,
         parts=("model",),

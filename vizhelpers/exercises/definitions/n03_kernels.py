@@ -1,4 +1,4 @@
-"""Notebook 03: what a kernel answers, and what its picture does not show."""
+"""Notebook 03: compute a filter's output; show what a picture of kernels hides."""
 
 from typing import Any
 
@@ -6,15 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vizhelpers.exercises.exercise import Exercise, Mistake, by_cases, by_paper_and_cases
-from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, fault
+from vizhelpers.exercises.runner import Runner
 from vizhelpers.exercises.solutions import n03_kernels as worked
 from vizhelpers.inputs.models import load_model
 from vizhelpers.inputs.photographs.images import sample_images
 from vizhelpers.inputs.samples import prepare
 
 
-def _flat_answer(weight: Tensor, bias: float, value: float) -> float:
+def _flat_output(weight: Tensor, bias: float, value: float) -> float:
     flat = torch.full((1, *weight.shape), value, dtype=torch.float64)
     return F.conv2d(flat, weight.double()[None]).item() + bias
 
@@ -34,10 +35,10 @@ def _flat_cases() -> list[tuple[Tensor, float, float]]:
 FLAT_MISTAKES = {
     "bias forgotten": Mistake(
         "the bias is missing. It is added once, at the end.",
-        lambda weight, bias, value: _flat_answer(weight, 0.0, value),
+        lambda weight, bias, value: _flat_output(weight, 0.0, value),
     ),
     "mean instead of sum": Mistake(
-        "a convolution adds the products. It does not average them.",
+        "the products are averaged. A convolution sums them.",
         lambda weight, bias, value: value * weight.mean().item() + bias,
     ),
     "bias multiplied": Mistake(
@@ -45,7 +46,7 @@ FLAT_MISTAKES = {
         lambda weight, bias, value: value * (weight.sum().item() + bias),
     ),
     "absolute weights": Mistake(
-        "the weights keep their signs: plus and minus cancel.",
+        "the weights keep their signs: positive and negative weights cancel.",
         lambda weight, bias, value: value * weight.abs().sum().item() + bias,
     ),
 }
@@ -67,7 +68,7 @@ def _convolve_cases() -> list[tuple[Tensor, Tensor, float, int]]:
 
 CONVOLVE_MISTAKES = {
     "height and width transposed": Mistake(
-        "height and width are exchanged: the map lies on its side. Rows come first.",
+        "height and width are swapped: the map is transposed. Rows come first.",
         lambda x, weight, bias, stride: _convolved(x, weight, bias, stride).T,
     ),
     "bias forgotten": Mistake(
@@ -75,12 +76,12 @@ CONVOLVE_MISTAKES = {
         lambda x, weight, bias, stride: _convolved(x, weight, 0.0, stride),
     ),
     "mean instead of sum": Mistake(
-        "the products are averaged. A convolution adds them.",
+        "the products are averaged. A convolution sums them.",
         lambda x, weight, bias, stride: _convolved(x, weight, 0.0, stride) / weight.numel() + bias,
     ),
     "kernel flipped": Mistake(
-        "the kernel is turned by 180 degrees. PyTorch does not flip: weight [0, 0] meets the upper "
-        "left pixel.",
+        "the kernel is rotated by 180 degrees. PyTorch does not flip: weight [0, 0] multiplies the "
+        "upper left pixel.",
         lambda x, weight, bias, stride: _convolved(x, weight.flip(1, 2), bias, stride),
     ),
     "padding added": Mistake(
@@ -92,7 +93,7 @@ CONVOLVE_MISTAKES = {
         lambda x, weight, bias, stride: _convolved(x, weight, bias, 1),
     ),
     "channels not added": Mistake(
-        "the channels are not added up. One filter makes one map, over all its channels.",
+        "the channels are not summed. One filter makes one map, from all its channels.",
         lambda x, weight, bias, stride: (
             F.conv2d(x[None], weight[:, None], stride=stride, groups=len(x))[0] + bias
         ),
@@ -101,35 +102,33 @@ CONVOLVE_MISTAKES = {
 
 
 DEAD_MISTAKES = {
-    "no layer": Mistake("a Conv2d(3, 64, 3, stride=2) is asked for: viz.check('03.3', layer)."),
+    "no layer": Mistake("a Conv2d(3, 64, 3, stride=2) is needed: viz.check('03.3', layer)."),
     "kernels differ": Mistake(
-        "the kernels are not SqueezeNet's, so their picture differs. Copy them, and change what "
-        "the picture does not show."
+        "the kernels are not SqueezeNet's, so their picture differs. Copy them, and change "
+        "something that the picture does not show."
     ),
     "alive": Mistake(
         "fewer than half of the 64 maps are zero everywhere after ReLU. Which number of a filter "
-        "can push all its answers below zero?"
+        "can make all its outputs negative?"
     ),
     "alive elsewhere": Mistake(
-        "half of the maps are dead on the cat, but not on all the other photographs. Push harder."
+        "half of the maps are dead on the cat, but not on all other photographs. Use a larger "
+        "change."
     ),
 }
 
 
 def _judge_dead(run: Runner, layer: Any) -> None:
-    def fault(name: str) -> Fault:
-        return Fault(name, DEAD_MISTAKES[name].words)
-
     model = load_model()
     first = model.get_submodule("features.0")
     if not isinstance(layer, nn.Conv2d) or (layer.stride, layer.padding) != ((2, 2), (0, 0)):
-        raise fault("no layer")
+        raise fault(DEAD_MISTAKES, "no layer")
     right: Tensor = first.weight  # type: ignore[assignment]
     if layer.weight.shape != right.shape or not torch.equal(layer.weight.detach(), right.detach()):
-        raise fault("kernels differ")
+        raise fault(DEAD_MISTAKES, "kernels differ")
     for i, name in enumerate(["cat", *(n for n in sample_images() if n != "cat")]):
         if run(_count_dead, layer, prepare(model, name).x) < 32:  # type: ignore[operator]
-            raise fault("alive elsewhere" if i else "alive")
+            raise fault(DEAD_MISTAKES, "alive elsewhere" if i else "alive")
 
 
 def _count_dead(layer: nn.Module, x: Tensor) -> int:
@@ -141,16 +140,16 @@ EXERCISES = [
     Exercise(
         key="03.1",
         kind="derive",
-        task="a filter's answer to a flat grey patch",
+        task="a filter's output on a flat grey patch",
         hints=(
-            "Write the sum of products down. All inputs are the same number: take it out.",
-            "What is left is value x (sum of the weights). Then one more number is added.",
+            "Write down the sum of products. All inputs are the same number: factor it out.",
+            "The result is value x (sum of the weights). Then one more number is added.",
             "Weights: four ones and one -3, so their sum is 1. Times 5, plus 0.5.",
         ),
         solution=worked.flat_answer,
-        why="On a flat patch a filter sees only the sum of its weights. Where the sum is zero, as "
-        "in most trained first-layer filters, brightness does not matter at all.",
-        judge=by_paper_and_cases(_flat_answer, _flat_cases, FLAT_MISTAKES),
+        why="On a flat patch the output depends only on the sum of the weights. Where the sum is "
+        "near zero, as in most trained first-layer filters, brightness hardly matters.",
+        judge=by_paper_and_cases(_flat_output, _flat_cases, FLAT_MISTAKES),
         mistakes=FLAT_MISTAKES,
         parts=("number on paper", "function"),
         paper=lambda: worked.flat_answer(*_flat_cases()[0]),
@@ -161,31 +160,31 @@ EXERCISES = [
         task="convolve by hand",
         hints=(
             "Two loops: the upper left corner of the window runs over rows and columns.",
-            "At each place cut x[:, r:r+k, c:c+l], multiply by the weight, add everything up, add "
+            "At each place cut x[:, r:r+k, c:c+l], multiply by the weight, sum all products, add "
             "the bias.",
             "Corners: range(0, height - k + 1, stride) for rows, the same with width and l for "
             "columns. Collect the sums and reshape them to (rows, columns).",
         ),
         solution=worked.convolve,
-        why="That is all a convolution does. PyTorch's own is the same sum, in another order and "
-        "very much faster.",
+        why="That is all a convolution does. PyTorch computes the same sums in another order, and "
+        "much faster.",
         judge=by_cases(_convolved, _convolve_cases, CONVOLVE_MISTAKES),
         mistakes=CONVOLVE_MISTAKES,
     ),
     Exercise(
         key="03.3",
         kind="break",
-        task="kernels that look alive, and are dead",
+        task="dead filters whose picture looks normal",
         hints=(
             "The picture of a kernel shows its weights. What else does a filter have?",
-            "It has a bias. ReLU follows the layer: below zero everything becomes zero.",
+            "It has a bias. ReLU follows the layer and sets negative values to zero.",
             "Copy SqueezeNet's first layer with load_state_dict, and give 32 of its biases a large "
             "negative value.",
         ),
         solution=worked.dead_filters,
-        why="The picture of the kernels has not changed by one pixel, and half of the maps are "
-        "zero for every photograph. A kernel's picture leaves the bias out. Only the maps can "
-        "tell whether a channel is alive.",
+        why="The picture of the kernels is unchanged, and half of the maps are zero for every "
+        "photograph. A kernel's picture does not show the bias. Only the maps show whether a "
+        "channel is alive.",
         judge=_judge_dead,
         mistakes=DEAD_MISTAKES,
         parts=("layer",),

@@ -1,1 +1,1 @@
-"""Worked answers: shown by ``viz.solution``, word for word as they stand here."""
+"""Worked answers, one file for each notebook; ``viz.solution`` shows their source unchanged."""
