@@ -59,20 +59,20 @@ def test_another_file_is_refused_by_name() -> None:
 
 
 PANELS: dict[str, Callable[..., Panel]] = {
-    "structure": viz.explore_structure,
+    "module_tree": viz.explore_module_tree,
     "summary": viz.explore_summary,
     "kernels": viz.explore_kernels,
     "feature_maps": viz.explore_feature_maps,
     "cam": viz.explore_cam,
     "saliency": viz.explore_saliency,
-    "filters": lambda model: viz.explore_filters(model, steps=2),
+    "activation_maximization": lambda model: viz.explore_activation_maximization(model, steps=2),
 }
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_every_panel_offers_it_where_it_is_installed(name: str, model: nn.Module) -> None:
     panel = PANELS[name](model)
-    chooser = panel.requests["model" if name in ("structure", "summary") else "network"]
+    chooser = panel.requests["model" if name in ("module_tree", "summary") else "network"]
     assert list(chooser.options) == ["SqueezeNet", SECOND]
     assert chooser.layout.display is None
     panel.close()
@@ -90,10 +90,9 @@ def test_a_panel_without_the_extra_hides_the_choice_and_prints_the_same(
 
 def test_a_model_of_the_readers_own_can_be_compared_with_both(tiny: nn.Module) -> None:
     offered = Networks(tiny)
-    assert list(offered.dropdown.options) == ["Sequential", "SqueezeNet 1.1", SECOND]
+    assert offered.names == ["Sequential", "SqueezeNet 1.1", SECOND]
     assert offered["SqueezeNet 1.1"] is offered["SqueezeNet 1.1"]
     assert type(offered[SECOND]).__name__ == "EfficientNet"
-    offered.dropdown.close()
 
 
 def test_the_original_cam_is_shown_where_each_network_allows_it(model: nn.Module) -> None:

@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 
 # Old public name -> new one. The old names work for one release.
 RENAMED = {
+    "explore_filters": "explore_activation_maximization",
+    "explore_structure": "explore_module_tree",
     "labs.check": "check",
     "labs.damage": "exercises.damage",
     "labs.hint": "hint",

@@ -16,11 +16,13 @@ from PIL import Image
 from vizhelpers.inputs.arguments import flag, number, one_of, optional, text, texts, whole
 from vizhelpers.inputs.errors import said, unknown
 from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, gaps_in_words, overlay, stretch
+from vizhelpers.view.labels import named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vizhelpers.view.bar import Bar
+    from vizhelpers.view.live.panel import Panel
 
 SCALES = ("sequential", "diverging", "rgb")
 
@@ -100,12 +102,10 @@ class ImageStack:
     def _default_titles(self) -> list[str]:
         """Name each frame by the axes that vary; the figure's title tells the others."""
         varying = {name: labels for name, labels in self.axes.items() if len(labels) > 1}
-        titles: list[list[str]] = [[]]
-        for labels in (varying or self.axes).values():
-            titles = [[*head, str(label)] for head in titles for label in labels]
         if not varying:
             return [" · ".join(named(axis, labels[0]) for axis, labels in self.axes.items())]
-        return [" · ".join(parts) for parts in titles]
+        combinations = product(*([str(label) for label in row] for row in varying.values()))
+        return [" · ".join(parts) for parts in combinations]
 
     def long_titles(self) -> list[str]:
         """Return the titles; where they are made of labels alone, with the axes' names as well.
@@ -227,8 +227,8 @@ class ImageStack:
         if self.scale_group == "all":
             return [self._common_limits()] * len(self)
         groups = self._groups()
-        found = {group: self._limits_of(self.frames[groups == group]) for group in set(groups)}
-        return [found[group] for group in groups]
+        limits = {group: self._limits_of(self.frames[groups == group]) for group in set(groups)}
+        return [limits[group] for group in groups]
 
     def _groups(self) -> np.ndarray:
         index = np.arange(len(self)).reshape(self.shape)
@@ -366,20 +366,20 @@ class ImageStack:
         each = "frame" if self.scale_group == "frame" else self.scale_group
         return Bar(self.scale, f"{self.unit}\neach {each}: its own scale".strip())
 
-    def explore(self, *, photograph: bool = False) -> Any:
-        """Return a panel with a control for each axis; moving one asks no kernel.
+    def explore(self, *, photograph: bool = False) -> Panel:
+        """Return a panel with a control for each axis; moving a control needs no kernel.
 
         Args:
             photograph: show ``base`` beside the map.
         """
-        from vizhelpers.explore.panels import explore_stack
+        from vizhelpers.view.live.panel import panel_of_stack
 
-        return explore_stack(self, photograph=photograph)
+        return panel_of_stack(self, photograph=photograph)
 
     def save_html(self, path: str | Path) -> Path:
         """Write one self-contained HTML file with a control for each axis.
 
-        It needs no network and no kernel, and its numbers can be read by pointing at a pixel.
+        The file needs no internet connection and no kernel. Pointing at a pixel shows its value.
 
         Args:
             path: file to write.
@@ -390,8 +390,8 @@ class ImageStack:
         Raises:
             ValueError: the folder does not exist.
         """
-        from vizhelpers.explore.panels import page_of_stack
         from vizhelpers.view.live.html import save_html
+        from vizhelpers.view.live.pages import page_of_stack
 
         return save_html(page_of_stack(self), Path(path))
 
@@ -425,11 +425,6 @@ def _labels(axis: str, labels: Any) -> list[Any]:
         return list(labels)
     except (TypeError, NotImplementedError):
         raise TypeError(f"axes: {axis!r} has {said(labels)}; expected its labels.") from None
-
-
-def named(axis: str, label: Any) -> str:
-    """Return "channel 131" for a number, but "features.3" for a text that names itself."""
-    return f"{axis} {label}" if isinstance(label, (int, np.integer)) else str(label)
 
 
 def _positions(axis: str, wanted: Any, labels: Sequence[Any]) -> list[int]:

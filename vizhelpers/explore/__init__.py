@@ -1,1 +1,1 @@
-"""The panels: controls above a picture, one for each notebook."""
+"""The panels: ``explore_X`` is in ``X.py``, and declares the controls above what ``X`` makes."""

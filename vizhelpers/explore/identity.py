@@ -1,18 +1,44 @@
-"""Compare the arguments of two calls: by content if possible, else by identity."""
+"""Close the panel of an earlier call whose arguments are equal, by content or by identity."""
 
 import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial, wraps
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.view.live.panel import Panel
+
+P = ParamSpec("P")
+_open: dict[Hashable, Panel] = {}
 _SCALARS = (type(None), bool, int, float, complex, str)
 _BY_IDENTITY = (type, ModuleType, BuiltinFunctionType)
+
+
+def one_for_each_call(explore: Callable[P, Panel]) -> Callable[P, Panel]:
+    """Return a function that closes the panel of an earlier call with equal arguments.
+
+    A cell that runs again thereby replaces its panel. With ``keep=True`` nothing is closed. The
+    key of a call refers to the arguments while the panel is open, so that no id is reused.
+    """
+
+    @wraps(explore)
+    def replacing(*args: P.args, **kwargs: P.kwargs) -> Panel:
+        panel = explore(*args, **kwargs)
+        if not kwargs.get("keep"):
+            key = key_of_call(explore, *args, **kwargs)
+            if key in _open:
+                _open[key].close()
+            _open[key] = panel
+            panel.on_close(partial(_open.pop, key))
+        return panel
+
+    return replacing
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,22 +1,22 @@
-"""The networks that a panel offers: the user's own first, then others to compare with."""
+"""The networks that a panel offers: the user's own, then others to compare with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-import ipywidgets as widgets
 from torch import nn
 
 from vizhelpers.inputs.arguments import whole_numbers
 from vizhelpers.inputs.classes import listed_labels
 from vizhelpers.inputs.models import BUNDLED, SECOND, Transform, card, load_model
 from vizhelpers.inputs.modules import unwrapped
+from vizhelpers.methods.cam_layers import LayersForCam, layers_for_cam
 from vizhelpers.passes.copies import private_copy, state_of
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.maps import map_shapes
 from vizhelpers.passes.sizes import input_size, runs
-from vizhelpers.view.live.controls import dropdown
+from vizhelpers.view.live.declaration import Choice
 
 Models = nn.Module | Mapping[str, nn.Module]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -30,8 +30,9 @@ def by_name(models: Models) -> dict[str, nn.Module]:
     if isinstance(models, Mapping):
         if not models:
             raise ValueError("models is empty: give one model, or {name: model}.")
-        return dict(models)
-    return {type(unwrapped(models)).__name__: models}
+        return {name: unwrapped(model) for name, model in models.items()}
+    inside = unwrapped(models)
+    return {type(inside).__name__: inside}
 
 
 class Networks:
@@ -43,15 +44,15 @@ class Networks:
 
     Attributes:
         given: the names of the user's models.
-        dropdown: the control that chooses a network; hidden if there is only one.
+        names: these and the names of the other networks.
         map_shapes: a function from a network's name and input size to ``{layer: (N, C, h, w)}`` of
             its layers with maps; cached.
+        layers_for_cam: a function of the same arguments to ``cam_layers.LayersForCam``; cached.
     """
 
     def __init__(
         self,
         models: Models,
-        label: str = "network",
         *,
         size: Sequence[int] | None = None,
         transform: Transform | None = None,
@@ -61,8 +62,7 @@ class Networks:
 
         Args:
             models: the user's own, one or ``{name: model}``.
-            label: of the dropdown.
-            size: (N, C, H, W) of the input of the user's models; None finds it.
+            size: (N, C, H, W) of the input of the user's models; None finds a size that they take.
             transform: PIL image -> tensor, for the user's models.
             labels: class names, for the user's models.
         """
@@ -84,22 +84,30 @@ class Networks:
             if name not in present and text not in own and _installed(name)
         }
         self.map_shapes = self.cached(self._map_shapes)
+        self.layers_for_cam = self.cached(self._layers_for_cam)
         self.size = self.cached(self._found_size)
-        self.dropdown: widgets.Dropdown = dropdown(label, [*self.given, *self._others])
-        if len(self.dropdown.options) == 1:
-            self.dropdown.layout.display = "none"
+        self.names = [*self.given, *self._others]
+
+    def choice(self, name: str = "network", **more: Any) -> Choice:
+        """Return a menu of the networks, hidden if there is only one.
+
+        Args:
+            name: name of the control.
+            **more: further fields of the ``Choice``.
+        """
+        return Choice(name, self.names, hide_single=True, **more)
 
     def __getitem__(self, name: str) -> nn.Module:
-        """Return the network of this name; load it at the first use."""
+        """Return a network by name; it is loaded when it is first used."""
         if name not in self._loaded:
             self._loaded[name] = load_model(self._others[name])
         return self._loaded[name]
 
     def cached(self, function: Function) -> Function:
         """Return ``function`` with a cache that is cleared when a model of the user changes."""
-        remembering = lru_cache(maxsize=64)(function)
-        self._caches.append(remembering)
-        return wraps(function)(remembering)  # type: ignore[return-value]
+        caching = lru_cache(maxsize=64)(function)
+        self._caches.append(caching)
+        return wraps(function)(caching)  # type: ignore[return-value]
 
     def changes(self) -> int:
         """Return how often the user's models have changed; copy those that changed again."""
@@ -129,6 +137,9 @@ class Networks:
 
     def _map_shapes(self, name: str, size: tuple[int, ...]) -> Shapes:
         return dry_run(self[name], [size], map_shapes)
+
+    def _layers_for_cam(self, name: str, size: tuple[int, ...]) -> LayersForCam:
+        return layers_for_cam(self[name], size)
 
     @property
     def first(self) -> nn.Module:

@@ -1,6 +1,6 @@
-"""The controls of a scene, declared once: ipywidgets in a notebook, HTML in a saved page."""
+"""The controls that move a view through a scene: ipywidgets in a notebook, HTML in a saved page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,16 +14,16 @@ _NAMES = {"out": "output channel", "in": "input channel"}
 
 @dataclass(frozen=True)
 class Control:
-    """Something that moves one trait of the view, an integer.
+    """A control that sets one trait of the view to an integer.
 
     Attributes:
-        trait: of ``StackView``, such as "i0".
-        name: what a reader calls it.
-        kind: "range", a slider from low to high, or "choice", one of the labels.
-        labels: of a choice; empty for a range.
+        trait: a trait of ``StackView``, such as "i0".
+        name: the text beside the control.
+        kind: "range", a slider from ``low`` to ``high``, or "choice", a menu of labels.
+        labels: the options of a choice; empty for a range.
         low: least value of a range.
-        high: greatest value.
-        step: of a range.
+        high: greatest value of a range.
+        step: step of a range.
     """
 
     trait: str
@@ -35,13 +35,13 @@ class Control:
     step: int = 1
 
     def wire(self) -> dict[str, Any]:
-        """Return what ``view.js`` makes an HTML control of."""
+        """Return the JSON from which ``view.js`` makes an HTML control."""
         return {**asdict(self), "labels": list(self.labels)}
 
 
 def controls_of(scene: Scene) -> list[Control]:
-    """Return the controls of a scene: one for each axis that varies, and for its colours."""
-    found = [
+    """Return a control for each axis that has several labels, then those of the colours."""
+    controls = [
         _axis(f"i{i}", name, labels)
         for i, (name, labels) in enumerate(scene.axes.items())
         if len(labels) > 1
@@ -49,12 +49,12 @@ def controls_of(scene: Scene) -> list[Control]:
     maps = bool(scene.stacks) and scene.scale != "rgb"
     several = sum(map(len, scene.stacks)) > 1
     if maps and scene.stacks[0].base is not None:
-        found.append(Control("blend", "overlay strength", "range", high=100, step=5))
+        controls.append(Control("blend", "overlay strength", "range", high=100, step=5))
     if maps and several and scene.group != "frame":
-        found.append(Control("own_scale", "colour scale", "choice", _SCALES))
+        controls.append(Control("own_scale", "colour scale", "choice", _SCALES))
     if several:
-        found.append(Control("grid", "show", "choice", ("one frame", "all frames below it")))
-    return found
+        controls.append(Control("grid", "show", "choice", ("one frame", "all frames below it")))
+    return controls
 
 
 def _axis(trait: str, axis: str, labels: Sequence[Any]) -> Control:
@@ -65,8 +65,8 @@ def _axis(trait: str, axis: str, labels: Sequence[Any]) -> Control:
 
 
 def widget_for(control: Control, value: int) -> widgets.Widget:
-    """Return the ipywidget of a control, at ``value``."""
-    value = max(control.low, min(value, limit(control)))
+    """Return an ipywidget for a control, at ``value``."""
+    value = within(control, value)
     if control.kind == "range":
         return int_slider(control.name, value, control.low, control.high, control.step)
     return widgets.Dropdown(
@@ -75,7 +75,7 @@ def widget_for(control: Control, value: int) -> widgets.Widget:
 
 
 def linked_trait(widget: widgets.Widget) -> str:
-    """Return the trait of an ipywidget that moves the view's: a number in both."""
+    """Return the integer trait of an ipywidget to link with the view's trait."""
     return "index" if isinstance(widget, widgets.Dropdown) else "value"
 
 
@@ -84,13 +84,19 @@ def limit(control: Control) -> int:
     return control.high if control.kind == "range" else len(control.labels) - 1
 
 
+def within(control: Control, position: int) -> int:
+    """Return a position limited to the control's bounds; a negative position means the last."""
+    return limit(control) if position < 0 else max(control.low, min(position, limit(control)))
+
+
 def fits(widget: widgets.Widget, control: Control) -> bool:
-    """Whether an ipywidget that is there already can serve a control."""
+    """Return whether an existing ipywidget is of the control's kind."""
     return isinstance(widget, widgets.Dropdown) == (control.kind == "choice")
 
 
 def adjust(widget: widgets.Widget, control: Control) -> None:
-    """Give an ipywidget the bounds or the options of a control; it keeps its place if it can."""
+    """Update the bounds or options of an ipywidget; it keeps its label if that is still offered."""
+    widget.description = control.name
     if control.kind == "range":
         widget.max = control.high
     elif list(widget.options) != list(control.labels):
@@ -100,32 +106,18 @@ def adjust(widget: widgets.Widget, control: Control) -> None:
             widget.value = label
 
 
-def offer(widget: widgets.Dropdown, options: Sequence[str], start: str) -> None:
-    """Give a dropdown these options; it stays on its value where it can, and else goes to start."""
-    if list(widget.options) != list(options):
-        value = widget.value if widget.value in options else start
-        widget.options = list(options)
-        widget.value = value
-
-
 def int_slider(label: str, value: int, low: int, high: int, step: int = 1) -> widgets.IntSlider:
-    """Return a slider over whole numbers, wide enough to hit each of them."""
+    """Return a slider over whole numbers, wide enough to reach each of them."""
     return widgets.IntSlider(value=value, min=low, max=high, step=step, description=label, **wide())
 
 
-def dropdown(label: str, options: Any, value: Any = None) -> widgets.Dropdown:
-    """Return a dropdown; ``options`` is a list, or (text, value) pairs."""
-    kwargs = {} if value is None else {"value": value}
-    return widgets.Dropdown(options=options, description=label, **kwargs, **wide())
-
-
 def wide() -> dict[str, Any]:
-    """Return style and layout that all controls of a panel share, so that they stand in line."""
+    """Return style and layout that align all controls of a panel."""
     return {"style": {"description_width": "9em"}, "layout": {"width": "36em"}}
 
 
-def options_of(widget: widgets.Widget) -> list[tuple[str, Any]]:
-    """Return (text, value) of each choice that a dropdown offers."""
-    options = widget.options
-    pairs = options.items() if isinstance(options, Mapping) else options
-    return [pair if isinstance(pair, tuple) else (str(pair), pair) for pair in pairs]
+def free(widget: widgets.Widget, link: Any = None) -> None:
+    """Close a widget with its layout, its style and its link."""
+    for part in (link, getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+        if part is not None:
+            part.close()

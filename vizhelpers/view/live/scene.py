@@ -1,15 +1,16 @@
-"""A scene: what a panel shows at one time, frames with axes and charts beside them."""
+"""A scene: what a panel shows at a time, frames with axes and charts beside them."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from vizhelpers.stack import ImageStack, named
 from vizhelpers.view.charts import Bars, Chart
+from vizhelpers.view.labels import named
 from vizhelpers.view.live.wire import LARGEST, Payload, pack
 from vizhelpers.view.static import side_by_side
 
@@ -17,27 +18,80 @@ _WIDE = 7.0  # inches
 _AXES = 3  # that the view can choose on
 
 
+class Stack(Protocol):
+    """What a scene uses of an ``ImageStack``, a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(N, H, W) numbers, or (N, H, W, 3) uint8."""
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]:
+        """Axis name -> labels, the slowest axis first."""
+
+    @property
+    def scale(self) -> str:
+        """The colour scale: "sequential", "diverging" or "rgb"."""
+
+    @property
+    def scale_group(self) -> str:
+        """Which frames share limits: "all", "frame", or an axis."""
+
+    @property
+    def base(self) -> np.ndarray | None:
+        """The photograph, (H, W, 3) uint8."""
+
+    @property
+    def blend(self) -> float:
+        """Share of the map over ``base``, 0..1."""
+
+    @property
+    def name(self) -> str:
+        """What is shown."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+
+    def long_titles(self) -> list[str]:
+        """Return a title for each frame."""
+
+    def limits(self) -> list[tuple[float, float]]:
+        """Return (low, high) of the colour scale for each frame."""
+
+    def only(self, index: int) -> "Stack":
+        """Return one frame as a stack."""
+
+    def plot(self, *, photograph: bool, blend: float, width: float) -> Figure:
+        """Draw the frames."""
+
+
 @dataclass(frozen=True)
 class Scene:
-    """Stacks whose frames follow each other along ``axes``, and charts.
+    """The frames of several stacks along common axes, and charts.
 
     Attributes:
-        stacks: none, one, or several, such as one for each layer with maps of its own size.
-        axes: of all frames together; those of the stack where there is only one. From the third
-            on they are joined to one axis, since the view has controls for three.
-        charts: for all frames one row of charts, or a row for each frame; none where empty.
-        photograph: show the stacks' photograph beside a map that is not laid on it.
-        name: what is shown; the stack's own name where there is only one.
+        stacks: any number of stacks, such as one for each layer with maps of its own size.
+        axes: the axes of all frames together; those of the stack if there is only one. The third
+            and all further axes become one axis, since the view has controls for three.
+        charts: one row of charts for all frames, or a row for each frame.
+        photograph: show the stacks' photograph beside a map that is not blended with it.
+        name: what is shown; the stack's own name if there is only one.
     """
 
-    stacks: Sequence[ImageStack] = ()
+    stacks: Sequence[Stack] = ()
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     charts: Sequence[Sequence[Chart]] = ()
     photograph: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Take over what a single stack says itself, and check that the axes fit."""
+        """Take axes and name from a single stack, and check that frames and axes fit."""
         if len(self.stacks) == 1 and not self.axes:
             object.__setattr__(self, "axes", self.stacks[0].axes)
         object.__setattr__(self, "axes", _joined(self.axes))
@@ -54,7 +108,7 @@ class Scene:
 
     @property
     def scale(self) -> str:
-        """The colour scale that holds all frames: diverging where one of them needs it."""
+        """The common colour scale of all frames: diverging if one of the stacks has that."""
         scales = {stack.scale for stack in self.stacks}
         return "diverging" if "diverging" in scales else next(iter(scales), "rgb")
 
@@ -66,7 +120,7 @@ class Scene:
         return next(iter(self.axes)) if len(self.stacks) > 1 else self.stacks[0].scale_group
 
     def titles(self) -> list[str]:
-        """Return a title for each frame that says where it stands on every axis that varies."""
+        """Return a title for each frame, with its label on each axis that has several."""
         if not self.stacks:
             return [""]
         titles = [title for stack in self.stacks for title in stack.long_titles()]
@@ -77,14 +131,14 @@ class Scene:
         return [f"{labels[i // share]} · {title}" for i, title in enumerate(titles)]
 
     def frame_at(self, chosen: Sequence[int]) -> int:
-        """Return the position of a frame, given one index for each axis."""
+        """Return the position of a frame, given an index on each axis."""
         position = 0
         for length, index in zip(self.shape, chosen, strict=True):
             position = position * length + min(index, length - 1)
         return position
 
-    def only(self, frame: int) -> ImageStack:
-        """Return one frame as a stack that keeps its place on the colour scale."""
+    def only(self, frame: int) -> Stack:
+        """Return one frame as a stack with the same colour limits."""
         for stack in self.stacks:
             if frame < len(stack):
                 return stack.only(frame)
@@ -92,12 +146,12 @@ class Scene:
         raise IndexError(frame)
 
     def figure(self, chosen: Sequence[int] = (), *, blend: int = 100, own: bool = False) -> Figure:
-        """Draw what the view shows, for viewers that run no widgets.
+        """Draw what the view shows, for viewers without widgets.
 
         Args:
-            chosen: one index for each axis.
+            chosen: an index on each axis.
             blend: share of the map over the photograph, in percent.
-            own: give the frame a scale of its own.
+            own: show the frame on a scale of its own.
         """
         figures = []
         frame = self.frame_at(chosen) if self.stacks else 0
@@ -109,7 +163,7 @@ class Scene:
             beside = self.photograph and blend >= 100 and stack.base is not None
             width = 4.4 if row else 8.0
             figures.append(stack.plot(photograph=beside, blend=blend / 100, width=width))
-        # Charts alone have the page's whole width, a table's numbers included.
+        # Charts alone take the whole width of the page, the numbers of a table included.
         alone = not figures
         figures += [chart.draw(_WIDE if alone and not _is_table(chart) else 4.0) for chart in row]
         return figures[0] if len(figures) == 1 else side_by_side(*figures, below=alone)
@@ -139,7 +193,7 @@ class Scene:
 
 
 def _joined(axes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-    """Return at most three axes: the last one has a label for each combination of the others'."""
+    """Return at most three axes; the third has a label for each combination of all further ones."""
     names = list(axes)
     if len(names) <= _AXES:
         return axes
