@@ -25,8 +25,9 @@ class StackView(anywidget.AnyWidget):
         message: what went wrong, or "".
     """
 
-    _esm = HERE / "view.js"
-    _css = HERE / "view.css"
+    # Given a path, anywidget would watch the file, and never free a closed view.
+    _esm = (HERE / "view.js").read_text(encoding="utf-8")
+    _css = (HERE / "view.css").read_text(encoding="utf-8")
 
     scene = traitlets.Dict().tag(sync=True)
     i0 = traitlets.Int(0).tag(sync=True)
