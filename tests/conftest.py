@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -72,3 +73,12 @@ def no_figures_left() -> Iterator[None]:
     """Close what a test leaves in pyplot."""
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test in an empty folder, without exercises' progress in memory."""
+    from vizhelpers.exercises import progress_file
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress_file, "_in_memory", {})
