@@ -702,13 +702,13 @@ def panel_of(kind: str) -> object:
     """A panel as its notebook has it, and the saliency panel, which has none."""
     both = {name: named(name) for name in ("SqueezeNet 1.1", "VGG13")}
     return {
-        "structure": lambda: viz.explore_structure(both),
+        "structure": lambda: viz.explore_module_tree(both),
         "summary": lambda: viz.explore_summary(both),
         "kernels": lambda: viz.explore_kernels(model(), out=3),
         "feature_maps": lambda: viz.explore_feature_maps(model(), "cat", layer="features.11"),
         "cam": lambda: viz.explore_cam(model(), "cat_coffee", target="coffee mug"),
         "saliency": lambda: viz.explore_saliency(model(), "cat"),
-        "filters": lambda: viz.explore_filters(model(), channel=3),
+        "filters": lambda: viz.explore_activation_maximization(model(), channel=3),
     }[kind]()
 
 

@@ -662,8 +662,8 @@ REFUSED = [
         {**BEFORE_A_NAME, "photograph read": 1},
     ),
     Row(
-        "explore_filters: no such layer",
-        lambda g: viz.explore_filters(g.model, layer="9"),
+        "explore_activation_maximization: no such layer",
+        lambda g: viz.explore_activation_maximization(g.model, layer="9"),
         {**BEFORE_A_NAME, **FOUND_SIZE, "model copied": 3},
     ),
     # ------------------------------------------------------------ later than at the door
@@ -792,8 +792,8 @@ SALIENCY: Costs = passes(
 
 PANELS = [
     PanelRow(
-        "explore_structure",
-        lambda g: viz.explore_structure({"one": g.model, "other": g.model[:-1]}),
+        "explore_module_tree",
+        lambda g: viz.explore_module_tree({"one": g.model, "other": g.model[:-1]}),
         {**SCENE, **ON_META, **FOUND_SIZE, "model copied": 4},
         {"figure": 1, "axes": 1, "drawing": 1},
         {
@@ -888,8 +888,8 @@ PANELS = [
         {"photograph": ("panda", SALIENCY)},
     ),
     PanelRow(
-        "explore_filters",
-        lambda g: viz.explore_filters(g.model, steps=3),
+        "explore_activation_maximization",
+        lambda g: viz.explore_activation_maximization(g.model, steps=3),
         {
             **passes(4, 3, layer_run=4),
             **FOUR_STEPS,

@@ -24,7 +24,7 @@ from vizhelpers.passes.sizes import input_size
 def test_panels_find_the_size_that_a_model_takes(model: nn.Module, size: tuple[int, ...]) -> None:
     assert input_size(model) == size
     assert viz.module_tree(model).input_size == viz.summary(model).input_size == size
-    for explore in (viz.explore_structure, viz.explore_summary):
+    for explore in (viz.explore_module_tree, viz.explore_summary):
         panel = explore(model)
         assert panel.scene.charts
         panel.close()
@@ -38,7 +38,7 @@ def test_a_model_that_takes_one_size_only_is_climbed_at_that_size() -> None:
 
     stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
     assert stack.frames.shape[1:3] == (32, 32)
-    panel = viz.explore_filters(Fixed(), steps=1)
+    panel = viz.explore_activation_maximization(Fixed(), steps=1)
     assert panel.scene.stacks[0].frames.shape[1:3] == (32, 32)
     panel.close()
     with pytest.raises(ValueError, match="Wrong image height"):
@@ -59,7 +59,11 @@ def test_a_model_that_checks_its_size_itself_is_climbed_and_shown(kind: type[Exc
 
     stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
     assert stack.frames.shape[1:3] == (32, 32)
-    for explore in (viz.explore_filters, viz.explore_summary, viz.explore_structure):
+    for explore in (
+        viz.explore_activation_maximization,
+        viz.explore_summary,
+        viz.explore_module_tree,
+    ):
         explore(Fixed()).close()
 
 

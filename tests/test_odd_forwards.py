@@ -45,7 +45,7 @@ def test_shapes_and_totals_of_a_model_that_does_not_run_on_meta(kind: str) -> No
     assert found.torchinfo_mult_adds == expected.total_mult_adds > 0
     assert found.pass_bytes == expected.total_output_bytes
     viz.explore_feature_maps(model, "cat", transform=SMALL).close()
-    viz.explore_structure(model).close()
+    viz.explore_module_tree(model).close()
 
 
 @pytest.mark.parametrize("kind", ["runs on meta", "a test for NaN"])
@@ -63,7 +63,7 @@ def test_shapes_call_no_hook_of_the_reader_and_keep_what_forward_keeps(
     before = snapshot(model, x)
     viz.module_tree(model, input_size=SIZE)
     viz.summary(model, SIZE)
-    viz.explore_structure(model, input_size=SIZE).close()
+    viz.explore_module_tree(model, input_size=SIZE).close()
     viz.explore_summary(model, input_size=SIZE).close()
     assert seen == [] and difference(before, snapshot(model, x)) == []
     model(x)
@@ -249,8 +249,8 @@ def test_lazy_layers_are_named_and_stay_lazy() -> None:
     for call in (
         lambda: viz.module_tree(net), lambda: viz.summary(net), lambda: viz.capture(net, x, "0"),
         lambda: viz.predict(net, x), lambda: viz.kernels(net, "0"), lambda: viz.cam(net, x, "0"),
-        lambda: viz.saliency(net, x), lambda: viz.explore_structure(net),
-        lambda: viz.explore_kernels(net), lambda: viz.explore_filters(net),
+        lambda: viz.saliency(net, x), lambda: viz.explore_module_tree(net),
+        lambda: viz.explore_kernels(net), lambda: viz.explore_activation_maximization(net),
         lambda: viz.activation_maximization(net, "0", channels=[0], steps=1, size=28),
         lambda: viz.flash.Backprop(net).calculate_gradients(x),
     ):  # fmt: skip
@@ -285,6 +285,6 @@ def test_a_model_that_diverged_is_told_in_words(x: Tensor) -> None:
     with pytest.raises(ValueError, match="'second' is NaN"):
         viz.activation_maximization(model, "second", channels=[0], steps=1, size=12)
     with pytest.raises(ValueError, match="is NaN"):
-        viz.explore_filters(model, size=12, steps=1)
+        viz.explore_activation_maximization(model, size=12, steps=1)
     colours = viz.kernels(model, "first", colour=True)
     assert (colours.frames[0] == (105, 30, 0)).all() and "no number" in colours.name

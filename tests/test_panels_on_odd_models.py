@@ -28,8 +28,8 @@ def test_every_panel_works_on_a_small_network(model: Cifar) -> None:
         viz.explore_cam(model, "cat", transform=transform, labels=labels),
         viz.explore_feature_maps(model, "cat", transform=transform),
         viz.explore_kernels(model),
-        viz.explore_filters(model, steps=1),
-        viz.explore_filters(model, steps=1, size=20),
+        viz.explore_activation_maximization(model, steps=1),
+        viz.explore_activation_maximization(model, steps=1, size=20),
     ):
         assert len(panel.scene.stacks[0])
         panel.close()
@@ -44,7 +44,7 @@ def test_a_model_without_maps_kernels_or_relus_says_so() -> None:
     for call, word in (
         (lambda: viz.explore_feature_maps(model, "cat", transform=SMALL), "has maps"),
         (lambda: viz.explore_cam(model, "cat", transform=SMALL), "has maps"),
-        (lambda: viz.explore_filters(model), "has maps"),
+        (lambda: viz.explore_activation_maximization(model), "has maps"),
         (lambda: viz.explore_kernels(model), "no kernels"),
         (lambda: viz.kernels(model, "1"), "no nn.Conv2d at all"),
         (
@@ -85,7 +85,7 @@ def test_a_cam_panel_takes_any_layer_with_maps_also_as_a_module() -> None:
         panel = viz.explore_cam(model, layer=layer)
         assert panel.scene.axes["layer"][panel.view.i0] == "features.0"
         panel.close()
-    for explore in (viz.explore_feature_maps, viz.explore_filters):
+    for explore in (viz.explore_feature_maps, viz.explore_activation_maximization):
         net = Net()
         kwargs = {"transform": SMALL} if explore is viz.explore_feature_maps else {"steps": 1}
         panel = explore(net, layer=net.second, **kwargs)
@@ -152,7 +152,7 @@ def test_a_class_that_another_network_does_not_know_is_cleared() -> None:
 
 
 def test_a_closed_panel_says_so_where_it_is_shown() -> None:
-    panel = viz.explore_structure(Net())
+    panel = viz.explore_module_tree(Net())
     panel.close()
     assert panel._repr_mimebundle_()[0] == {
         "text/plain": "This panel is closed. Run its cell again."
@@ -167,7 +167,7 @@ class Dictionary(Net):
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        (lambda: viz.explore_filters(Cifar(), channel=99), "no channel 99.*0 to 3"),
+        (lambda: viz.explore_activation_maximization(Cifar(), channel=99), "no channel 99.*0 to 3"),
         (lambda: viz.explore_kernels(Cifar(), out=99), "no output channel 99"),
         (
             lambda: viz.explore_feature_maps(Net(), "cat", transform=SMALL, channel=9),
@@ -175,7 +175,7 @@ class Dictionary(Net):
         ),
         (lambda: viz.explore_summary(Cifar(), side=64), "side=64.*32"),
         (lambda: viz.explore_summary(Net(), batch=1000), "batch=1000"),
-        (lambda: viz.explore_structure({}), "models is empty"),
+        (lambda: viz.explore_module_tree({}), "models is empty"),
         (
             lambda: viz.explore_saliency(Dictionary(), transform=SMALL, method="guided"),
             "dict",

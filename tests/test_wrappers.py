@@ -94,7 +94,7 @@ def test_nothing_moves_in_a_model_in_train_mode(kind: str, x: Tensor) -> None:
     viz.kernels(model, "first", random_seed=1)
     viz.module_tree(model, input_size=SIZE)
     viz.summary(model, SIZE)
-    viz.explore_structure(model, input_size=SIZE).close()
+    viz.explore_module_tree(model, input_size=SIZE).close()
     assert difference(before, snapshot(model, x)) == []
     state = {name: value.clone() for name, value in model.state_dict().items()}
     for method in ("gradcam", "eigencam", "scorecam"):

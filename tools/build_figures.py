@@ -39,13 +39,15 @@ def panels(model: torch.nn.Module) -> dict[str, Panel]:
         vgg13 = torchvision.models.vgg13()
     both = {"SqueezeNet 1.1": model, "VGG13": vgg13}
     return {
-        "structure": viz.explore_structure(both),
+        "structure": viz.explore_module_tree(both),
         "summary": viz.explore_summary({"VGG13": vgg13, "SqueezeNet 1.1": model}),
         "kernels": viz.explore_kernels(model, out=47),
         "feature_maps": viz.explore_feature_maps(model, layer="features.11", channel=131),
         "cam": viz.explore_cam(model, "cat_coffee", target="coffee mug"),
         "saliency": viz.explore_saliency(model, method="guided"),
-        "filters": viz.explore_filters(model, layer="features.4.expand3x3", channel=2),
+        "filters": viz.explore_activation_maximization(
+            model, layer="features.4.expand3x3", channel=2
+        ),
     }
 
 
