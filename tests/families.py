@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 import vizhelpers as viz
 from vizhelpers.methods.cam import original_cam
-from vizhelpers.methods.cam_layers import main_layers
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.maps import map_shapes
 
@@ -134,10 +133,9 @@ def examine(name: str, model: nn.Module, x: Tensor, *, leave_out: Sequence[str] 
 def _calls(
     model: nn.Module, x: Tensor, shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Callable[[], None]]:
-    main = main_layers(model, shapes)
+    blocks = viz.cam_layers(model, x)
     # The predicted class is asked for: random SqueezeNets give many a logit of 0, and no gradient.
-    # Not the last: behind a vision transformer's last block only the class token is read.
-    layer = main[len(main) // 2]
+    layer = blocks[-1]
     size, picture = shapes[layer][2:], tuple(x.shape[2:])
     convolution = viz.layer_names(model, nn.Conv2d)[0]
     found = {
@@ -145,7 +143,7 @@ def _calls(
         "kernels": lambda: _alive(viz.kernels(model, convolution).frames),
         "module_tree": lambda: _counted(viz.module_tree(model, input_size=x.shape).total, model),
         "summary": lambda: _counted(viz.summary(model, x.shape).parameters, model),
-        "capture": lambda: _alive(*viz.capture(model, x, main).values()),
+        "capture": lambda: _alive(*viz.capture(model, x, blocks).values()),
         "feature_maps": lambda: _alive(
             viz.feature_maps(model, x, layer).frames, shape=(shapes[layer][1], *size)
         ),
@@ -153,7 +151,7 @@ def _calls(
             0 < sum(p.probability for p in viz.predict(model, x, k=1000)) < 1.001
         ),
         "cam_sweep": lambda: _alive(
-            viz.cam_sweep(model, x, layers=[main[0], layer], targets=[None, 1]).frames
+            viz.cam_sweep(model, x, layers=[blocks[0], layer], targets=[None, 1]).frames
         ),
         "maximization": lambda: _alive(
             viz.activation_maximization(

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.methods.cam_layers import main_layers
 from vizhelpers.passes.maps import as_maps, map_shapes
 
 
@@ -122,11 +120,3 @@ def test_where_patches_are_read_but_speak_against_the_class_the_title_says_no_mo
     stack = viz.cam(net, wide[:1], "norm", target=1)
     assert not stack.frames.any()
     assert stack.titles == ["1 · all zero: no support"]
-
-
-def test_an_encoder_is_opened_and_its_blocks_are_offered() -> None:
-    with torch.device("meta"):
-        vit = torchvision.models.vit_b_16().eval()
-    layers = main_layers(vit, map_shapes(vit, torch.empty(1, 3, 224, 224, device="meta")))
-    assert "encoder" not in layers
-    assert {"encoder.layers.encoder_layer_10", "encoder.layers.encoder_layer_11"} <= set(layers)

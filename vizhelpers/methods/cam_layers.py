@@ -1,27 +1,31 @@
 """The layers of a model at which a class activation map makes sense."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.inputs.layers import layer_names
+from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.inputs.request import HasTensor, input_tensor
+from vizhelpers.passes.copies import state_of
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import watching_calls
 from vizhelpers.passes.maps import arranged
 from vizhelpers.passes.sizes import input_size
 
-_FEW = 3  # layers; with fewer than these the blocks are inside one of them
+_FEW = 3  # layers; if there are fewer, the blocks are inside one of them
 _ATTENTION = re.compile("attention|attn", re.IGNORECASE)
 
 
 class LayersForCam(NamedTuple):
-    """Names of the layers whose output is maps of several cells, in the order of execution.
+    """Dotted paths of layers with maps of several cells, in the order of execution.
 
     Attributes:
         every: all of them, parts of blocks included.
@@ -33,13 +37,13 @@ class LayersForCam(NamedTuple):
 
 
 def cam_layers(model: nn.Module, sample: HasTensor | Tensor | None = None) -> list[str]:
-    """Return the names of the layers for class activation maps, in the order of execution.
+    """Return the dotted paths of the layers for class activation maps, in the order of execution.
 
-    These are whole blocks rather than their parts. Layers without a kernel or weight matrix, such
+    Whole blocks are listed rather than their parts. Layers without a kernel or weight matrix, such
     as pooling, activation and normalisation, are left out, since their maps are nearly those of
-    the layer before; only a normalisation behind the last block is kept, whose maps the head reads.
-    Layers that the class scores do not depend on are left out too: a vision transformer's head
-    reads the class token alone, so the last layer is the one before the last attention.
+    the layer before them. The exception is a normalisation after the last block: its maps are what
+    the head reads. Maps that the head does not read are left out: a vision transformer's head reads
+    only the class token, so the list ends before the last attention.
 
     Args:
         model: any module that takes one tensor.
@@ -47,72 +51,86 @@ def cam_layers(model: nn.Module, sample: HasTensor | Tensor | None = None) -> li
             an input size that the model runs on (``sizes.input_size``).
 
     Returns:
-        Dotted paths. The last one is the default layer of ``cam``, ``cam_sweep`` and
-        ``explore_cam``.
+        At least one layer; the last one is the default of ``cam`` and ``explore_cam``.
 
     Raises:
-        ValueError: no layer has maps of more than one cell; the model cannot run on the sample,
-            or on any common input size.
+        TypeError: ``model`` is not a module, or takes several inputs; ``sample`` is not a tensor.
+        ValueError: no layer has maps of more than one cell; or the model cannot run on the sample,
+            or without a sample on any common input size.
 
     Example:
         >>> cam_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()))
         ['0', '2']
     """
-    x = None if sample is None else input_tensor(model, sample)
-    return layers_for_cam(model, input_size(model) if x is None else tuple(x.shape)).blocks
+    inside = unwrapped(model)
+    size = None if sample is None else tuple(input_tensor(inside, sample).shape)
+    return list(layers_for_cam(inside, size).blocks)
 
 
-def layers_for_cam(model: nn.Module, size: Sequence[int]) -> LayersForCam:
-    """Return the layers of a model with maps, for an input of this size, (N, C, H, W).
+# The answer for each model's last question; finding it takes up to three times as long as a map.
+_latest: WeakKeyDictionary[nn.Module, tuple[Hashable, LayersForCam]] = WeakKeyDictionary()
+
+
+def layers_for_cam(model: nn.Module, size: tuple[int, ...] | None) -> LayersForCam:
+    """Return the layers with maps of several cells; the latest answer for a model is cached.
+
+    Args:
+        model: the module inside ``torch.compile`` or ``DataParallel``.
+        size: shape of the input, (N, C, H, W); None finds one.
 
     Raises:
-        ValueError: there is none; the model cannot run on the size.
+        ValueError: as ``cam_layers``.
     """
-    found = dry_run(model, [size], _of_one_pass)
-    if not found.every:
-        raise ValueError(
-            f"No layer of this {type(model).__name__} has maps for an input of shape {tuple(size)}:"
-            " a class activation map needs a layer that runs once and has an output with channels,"
-            " rows and columns, of more than one cell. viz.capture returns a layer's output,"
-            " whatever its shape."
-        )
-    return found
+    key = (size, state_of(model), *layer_names(model))
+    known, layers = _latest.get(model, (None, None))
+    if layers is None or known != key:
+        tried = input_size(model) if size is None else size
+        layers = dry_run(model, [tried], _of_one_pass)
+        if not layers.every:
+            raise ValueError(
+                f"No layer of this {type(model).__name__} has maps for an input of shape "
+                f"{tuple(tried)}. A class activation map needs a layer that runs once and whose "
+                "output has channels, rows and columns, with more than one cell. viz.capture "
+                "returns a layer's output, whatever its shape."
+            )
+        _latest[model] = key, layers
+    return layers
 
 
 @dataclass
 class _Run:
-    """One module's run in a forward pass.
+    """What one forward pass showed of a layer.
 
     Attributes:
-        module: what ran.
-        start: position of its start among all starts and ends.
-        end: position of its end.
-        shape: its output as maps, (N, C, h, w); None if these are no maps of several cells.
-        extra: tokens in its output that belong to no cell, such as a class token.
+        module: the layer.
+        start: when it started, as a position among the starts and ends of all layers.
+        end: when it ended.
         single: it ran once.
+        channels: number of its maps; 0 if its output is no maps of several cells.
+        extra: number of tokens that belong to no cell, such as a class token.
     """
 
     module: nn.Module
     start: int
     end: int = -1
-    shape: tuple[int, ...] | None = None
-    extra: int = 0
     single: bool = True
+    channels: int = 0
+    extra: int = 0
 
 
 def _of_one_pass(model: nn.Module, x: Tensor) -> LayersForCam:
-    """Run a model once, and return its layers with maps."""
     runs, output = _runs(model, x)
-    with_maps = {name: r for name, r in runs.items() if r.shape and r.single}
+    with_maps = {name: run for name, run in runs.items() if run.channels and run.single}
     every = sorted(with_maps, key=lambda name: with_maps[name].end)
-    # What starts here is the last to read maps: what it and later layers put out is not for a CAM.
-    reader = min((r.start for r in _readers(runs, output)), default=None)
-    before = [n for n in every if reader is None or with_maps[n].end < reader]
-    return LayersForCam(every, _blocks({n: runs[n].module for n in before or every}))
+    if not every:
+        return LayersForCam([], [])
+    stop = min((run.start for run in _last_readers(runs, output)), default=None)
+    read = [name for name in every if stop is None or with_maps[name].end < stop]
+    return LayersForCam(every, _blocks({name: runs[name].module for name in read or every}))
 
 
 def _runs(model: nn.Module, x: Tensor) -> tuple[dict[str, _Run], Any]:
-    """Return the run of each submodule, its last one if there are several, and the output."""
+    """Return the run of each layer (the last run, if there are several), and the model's output."""
     runs: dict[nn.Module, _Run] = {}
     clock = count()
 
@@ -123,42 +141,48 @@ def _runs(model: nn.Module, x: Tensor) -> tuple[dict[str, _Run], Any]:
         run = runs[module]
         run.end = next(clock)
         maps = arranged(model, output, x) if isinstance(output, Tensor) and x.ndim == 4 else None
-        if maps is not None and maps.shape[2] * maps.shape[3] > 1:
-            run.shape = tuple(maps.shape)
-            run.extra = output.shape[1] - maps.shape[2] * maps.shape[3] if output.ndim == 3 else 0
+        cells = 0 if maps is None else maps.shape[2] * maps.shape[3]
+        if maps is not None and cells > 1:
+            run.channels = maps.shape[1]
+            run.extra = output.shape[1] - cells if output.ndim == 3 else 0
 
     with torch.no_grad(), evaluating(model), watching_calls(model, leave, enter):
         output = forward(model, x)
     return {name: runs[m] for name, m in model.named_modules() if name and m in runs}, output
 
 
-def _readers(runs: Mapping[str, _Run], output: Any) -> Iterator[_Run]:
-    """Yield the layers behind which outputs are no maps for a CAM, though they are maps."""
-    # The last layer with weights, if it puts out a map for each class, as SqueezeNet's does.
-    weighted = [run for run in runs.values() if _has_kernel(run.module)]
-    last = max(weighted, key=lambda run: run.start, default=None)
-    classes = output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else None
-    if last and last.shape and last.shape[1] == classes:
+def _last_readers(runs: Mapping[str, _Run], output: Any) -> Iterator[_Run]:
+    """Yield the layers that are the last to read maps, though later layers may put out maps."""
+    # A last layer that has one channel for each class puts out the class maps, as SqueezeNet's.
+    kernels = [run for run in runs.values() if _has_kernel(run.module)]
+    last = max(kernels, key=lambda run: run.start, default=None)
+    if last and isinstance(output, Tensor) and output.shape[1:2] == (last.channels,):
         yield last
-    # Behind the last attention a class token's row depends on no other token.
+    # After the last attention, a class token no longer depends on the other tokens.
     attentions = [run for run in runs.values() if _ATTENTION.search(type(run.module).__name__)]
     if attentions and any(run.extra for run in runs.values()):
         yield max(attentions, key=lambda run: run.start)
 
 
 def _blocks(modules: Mapping[str, nn.Module]) -> list[str]:
-    """Return the outermost layers with kernels, and the normalisation after them."""
-    worth = [n for n, m in modules.items() if type(m) is not nn.Sequential and _has_kernel(m)]
-    worth = worth or list(modules)
-    depth = {n: sum(n.startswith(f"{other}.") for other in worth) for n in worth}
-    levels = ([n for n in worth if depth[n] <= level] for level in range(max(depth.values()) + 1))
-    blocks = next((names for names in levels if len(names) >= _FEW), worth)
+    """Return the outermost layers that have kernels, and a normalisation that follows the last."""
     names = list(modules)
-    after = names[names.index(blocks[-1]) + 1 :]
-    normalisations = [n for n in after if next(modules[n].parameters(), None) is not None]
-    return blocks + normalisations[-1:]
+    blocks = [n for n, m in modules.items() if type(m) is not nn.Sequential and _has_kernel(m)]
+    blocks = blocks or names
+    depth = {name: sum(name.startswith(f"{other}.") for other in blocks) for name in blocks}
+    for level in range(max(depth.values()) + 1):
+        outermost = [name for name in blocks if depth[name] <= level]
+        if len(outermost) >= _FEW:
+            break
+    after = names[names.index(outermost[-1]) + 1 :]
+    return outermost + [name for name in after if _only_scales(modules[name])][-1:]
 
 
 def _has_kernel(module: nn.Module) -> bool:
-    """Return whether a module has a kernel or weight matrix, not only a factor per channel."""
+    """Return whether a module has a kernel or weight matrix, a parameter of several axes."""
     return any(parameter.ndim > 1 for parameter in module.parameters())
+
+
+def _only_scales(module: nn.Module) -> bool:
+    """Return whether a module has parameters, and all of them are one number per channel."""
+    return any(True for _ in module.parameters()) and not _has_kernel(module)

@@ -38,8 +38,8 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} runs on none of {len(candidates)} common input sizes. "
-            "Pass input_size=(N, C, H, W), or size= to activation_maximization. The first error: "
-            f"{error}"
+            "Pass input_size=(N, C, H, W), size= to activation_maximization, or a sample to "
+            f"cam_layers. The first error: {error}"
         ) from error
 
 
