@@ -12,20 +12,16 @@ from torch.utils.checkpoint import checkpoint
 
 import vizhelpers as viz
 
-
-def _without_gradient(how: str) -> Net:
-    def between(net: Net, x: Tensor) -> Tensor:
-        if how == "detach":
-            return x.detach()
-        with torch.no_grad() if how == "no_grad" else torch.inference_mode():
-            return x * 1
-
-    return Net(between)
+BLOCKS: dict[str, Callable[[Net, Tensor], Tensor]] = {
+    "no_grad": torch.no_grad()(lambda net, x: x * 1),
+    "inference_mode": torch.inference_mode()(lambda net, x: x * 1),
+    "detach": lambda net, x: x.detach(),
+}
 
 
-@pytest.mark.parametrize("how", ["no_grad", "inference_mode", "detach"])
-def test_a_part_without_gradients_is_told_in_words(how: str, x: Tensor) -> None:
-    model = _without_gradient(how)
+@pytest.mark.parametrize("how", BLOCKS)
+def test_a_part_without_gradients_is_explained(how: str, x: Tensor) -> None:
+    model = Net(BLOCKS[how])
     viz.predict(model, x)
     viz.cam(model, x, "first", method="eigencam")
     if how != "inference_mode":
@@ -41,6 +37,7 @@ def test_a_part_without_gradients_is_told_in_words(how: str, x: Tensor) -> None:
             model, "second", channels=[0], steps=1, size=12, mode="fourier"
         ),
         lambda: viz.flash.Backprop(model).calculate_gradients(x),
+        lambda: viz.flash.Backprop(model).calculate_gradients(x, guided=True),
         lambda: viz.flash.GradientAscent(model, 12).optimize(model.second, 0, num_iter=1),
     ):
         with pytest.raises(ValueError, match=r"(no_grad|inference_mode).*(torch: )"):
@@ -70,7 +67,7 @@ def test_checkpointing_changes_no_map(layer: str, x: Tensor) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-def test_reentrant_checkpointing_is_told_in_words(x: Tensor) -> None:
+def test_reentrant_checkpointing_is_explained(x: Tensor) -> None:
     model = Net(lambda net, x: checkpoint(torch.sin, x, use_reentrant=True))
     for call in (lambda: viz.saliency(model, x), lambda: viz.cam(model, x, "first")):
         with pytest.raises(ValueError, match="use_reentrant=False"):
@@ -78,7 +75,7 @@ def test_reentrant_checkpointing_is_told_in_words(x: Tensor) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated")
-def test_scripted_and_quantised_parts_are_told_in_words(x: Tensor) -> None:
+def test_scripted_and_quantised_parts_are_explained(x: Tensor) -> None:
     scripted = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Flatten())
     with pytest.raises(ValueError, match="TorchScript"):
         viz.capture(scripted, x, "0")
@@ -108,7 +105,7 @@ def test_lines_of_a_forward_that_need_or_forbid_gradients_are_named(
         fails(Net(between), x)
 
 
-def test_a_model_without_numbers_or_made_for_inference_is_told_so(x: Tensor) -> None:
+def test_a_model_on_meta_or_built_under_inference_mode_is_refused_by_that_name(x: Tensor) -> None:
     with torch.device("meta"):
         sketch = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for call in (
@@ -127,7 +124,7 @@ def test_a_model_without_numbers_or_made_for_inference_is_told_so(x: Tensor) -> 
         viz.predict(model, x[:, :1])
 
 
-def test_nan_gradients_are_told_in_words(x: Tensor) -> None:
+def test_nan_gradients_are_refused(x: Tensor) -> None:
     class Hidden(Net):
         def forward(self, x: Tensor) -> Tensor:
             return torch.nan_to_num(super().forward(x / 0 * 0))

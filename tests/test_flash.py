@@ -28,10 +28,6 @@ pytestmark = [
 ]
 
 
-def test_the_package_offers_the_module() -> None:
-    assert viz.flash.Backprop is Backprop
-
-
 def test_the_module_paths_are_flashtorchs() -> None:
     """README's API guide names four modules."""
     from vizhelpers.flash.activmax.gradient_ascent import GradientAscent as Ascent
@@ -40,6 +36,7 @@ def test_the_module_paths_are_flashtorchs() -> None:
     from vizhelpers.flash.utils.imagenet import ImageNetIndex as Index
 
     assert (Ascent, Gradients, Index) == (GradientAscent, Backprop, ImageNetIndex)
+    assert viz.flash.Backprop is Backprop
 
 
 @pytest.mark.parametrize(
@@ -65,34 +62,19 @@ def test_signatures_are_flashtorchs(ours: object, theirs: object) -> None:
         assert mine[name].kind == parameter.kind
 
 
-def _named(thing: object) -> set[str]:
+def names_of(thing: object) -> set[str]:
     return {name for name in dir(thing) if not name.startswith("_")}
 
 
 def test_every_public_name_of_flashtorchs_objects_is_there(tiny: nn.Module, noise: Tensor) -> None:
     their_backprop, backprop = TheirBackprop(copy.deepcopy(tiny)), Backprop(tiny)
-    their_backprop.model[1].inplace = False  # their hooks cannot bear in-place
+    their_backprop.model[1].inplace = False  # their hooks cannot take in-place
     their_backprop.calculate_gradients(noise.clone().requires_grad_(), guided=True)
     backprop.calculate_gradients(noise, guided=True)
-    assert {"gradients", "relu_outputs"} <= _named(their_backprop) <= _named(backprop)
+    assert {"gradients", "relu_outputs"} <= names_of(their_backprop) <= names_of(backprop)
     their_ascent, ascent = TheirAscent(their_backprop.model), GradientAscent(tiny)
-    assert {"output", "activation", "handlers"} <= _named(their_ascent) <= _named(ascent)
+    assert {"output", "activation", "handlers"} <= names_of(their_ascent) <= names_of(ascent)
     assert ascent.num_layers == their_ascent.num_layers == 7
-
-
-def test_nothing_stays_behind(tiny: nn.Module, noise: Tensor) -> None:
-    tiny.train()
-    backprop = Backprop(tiny)
-    first = backprop.calculate_gradients(noise)
-    backprop.calculate_gradients(noise, guided=True)
-    GradientAscent(tiny, img_size=16).optimize(tiny[0], 1, num_iter=2)
-    for module in tiny.modules():
-        assert module.training
-        assert not module._forward_hooks
-        assert not module._backward_hooks
-    assert all(p.grad is None for p in tiny.parameters())
-    assert not noise.requires_grad
-    assert torch.equal(backprop.calculate_gradients(noise), first)
 
 
 def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path: Path) -> None:
@@ -101,6 +83,9 @@ def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path:
         ascent.optimize(tiny[1], 0)
     with pytest.raises(TypeError, match="whole number, not a float"):
         ascent.optimize(tiny[0], 1.0)  # type: ignore[arg-type]
+    theirs = TheirAscent(copy.deepcopy(tiny), img_size=16)
+    with pytest.raises(IndexError):  # from deep inside: their own check lets it pass
+        theirs.optimize(theirs.model[0], 4, num_iter=1)
     with pytest.raises(ValueError, match=r"filter 4.*0 to 3"):
         ascent.optimize(tiny[0], 4)
     with pytest.raises(ValueError, match="not in this model"):
@@ -111,36 +96,9 @@ def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path:
         Backprop(tiny).calculate_gradients(noise.expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="classes begin at 0"):
         Backprop(tiny).calculate_gradients(noise, -1)
-
-
-def test_no_modules_are_refused_where_they_are_given() -> None:
     for kind in (Backprop, GradientAscent):
         with pytest.raises(TypeError, match=r"Expected a torch\.nn\.Module, got str"):
             kind("alexnet")  # type: ignore[arg-type]
-
-
-class Frozen(nn.Module):
-    """Fine-tuning as it is often written: the backbone runs without gradients."""
-
-    def __init__(self, tiny: nn.Sequential) -> None:
-        super().__init__()
-        self.backbone, self.head = tiny[:5], tiny[5:]
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            maps = self.backbone(x)
-        return self.head(maps)
-
-
-def test_a_forward_that_lets_no_gradient_through_is_explained(
-    tiny: nn.Sequential, noise: Tensor
-) -> None:
-    network = Frozen(tiny)
-    for guided in (False, True):
-        with pytest.raises(ValueError, match=r"No gradient reaches the pixels: Frozen .*no_grad"):
-            Backprop(network).calculate_gradients(noise, guided=guided)
-    with pytest.raises(ValueError, match="No gradient reaches the pixels"):
-        GradientAscent(network, img_size=16).optimize(tiny[2], 0, num_iter=2)
 
 
 @pytest.fixture
@@ -201,7 +159,7 @@ def test_torchscript_works_or_says_what_to_do(tiny: nn.Sequential, noise: Tensor
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
-def test_networks_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+def test_networks_of_any_number_of_channels(channels: int) -> None:
     network = network_of(channels)
     x = torch.rand(1, channels, 14, 10, generator=torch.Generator().manual_seed(0))
     expected = Saliency(network).attribute(x.clone().requires_grad_(), 2, abs=False)[0]
@@ -249,40 +207,3 @@ def test_use_gpu_runs_a_copy_of_any_model(
     assert picture.dtype == torch.float64
     torch.testing.assert_close(picture.float(), climb, rtol=1e-3, atol=1e-3)
     assert {p.dtype for p in tiny.parameters()} == {torch.float32}
-
-
-def test_the_default_device_and_autocast_change_nothing(tiny: nn.Sequential, noise: Tensor) -> None:
-    def everything() -> tuple[Tensor, ...]:
-        backprop, ascent = Backprop(tiny), GradientAscent(tiny, img_size=16)
-        backprop.visualize(noise, None)
-        return (
-            backprop.calculate_gradients(noise),
-            backprop.calculate_gradients(noise, guided=True),
-            ascent.optimize(tiny[2], 1, num_iter=2)[-1],
-            ascent.deepdream("cat", tiny[2], 1, num_iter=2, return_output=True)[-1],
-            ascent.visualize(tiny[2], [1, 3], num_iter=2, return_output=True)[0][-1],
-        )
-
-    expected = everything()
-    with torch.device("meta"):
-        on_meta = everything()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert tiny[0](noise).dtype == torch.bfloat16
-        in_autocast = everything()
-    for found in (on_meta, in_autocast):
-        assert all(map(torch.equal, found, expected))
-
-
-def test_nan_weights_are_named_as_the_cause(tiny: nn.Sequential, noise: Tensor) -> None:
-    with torch.no_grad():
-        tiny[0].weight[0] = float("nan")
-    backprop, ascent = Backprop(tiny), GradientAscent(tiny, img_size=16)
-    for call in (
-        lambda: backprop.calculate_gradients(noise),
-        lambda: backprop.visualize(noise, 2, guided=True),
-        lambda: ascent.optimize(tiny[2], 0, num_iter=2),
-        lambda: ascent.visualize(tiny[0], [1, 0], num_iter=1),
-        lambda: ascent.deepdream("cat", tiny[2], 0, num_iter=1),
-    ):
-        with pytest.raises(ValueError, match=r"NaN.*diverged"):
-            call()

@@ -1,7 +1,9 @@
-"""``flash.Backprop``: FlashTorch itself is the oracle where it is right, captum where it is not."""
+"""``flash.Backprop``: FlashTorch itself is the oracle where it is right, captum where it is not.
+
+``test_oracle_saliency`` compares its gradients with captum's on four networks.
+"""
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
@@ -23,87 +25,74 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def clean(tiny: nn.Sequential) -> nn.Sequential:
+    """A copy of ``tiny`` without in-place operations, which FlashTorch's hooks cannot take."""
+    network = copy.deepcopy(tiny)
+    network[1].inplace = False
+    return network
+
+
+@pytest.fixture
+def theirs(clean: nn.Sequential) -> TheirBackprop:
+    return TheirBackprop(clean)
+
+
+def leaf(noise: Tensor) -> Tensor:
+    return noise.clone().requires_grad_()
+
+
 def test_vanilla_gradients_equal_flashtorchs(model: nn.Module, cat: viz.Sample) -> None:
-    theirs = TheirBackprop(copy.deepcopy(model)).calculate_gradients(
-        cat.x.clone().requires_grad_(), 282
-    )
+    theirs = TheirBackprop(copy.deepcopy(model)).calculate_gradients(leaf(cat.x), 282)
     ours = Backprop(model).calculate_gradients(cat.x, 282)
     assert ours.shape == (3, 224, 224)
     assert theirs.abs().max() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    drawn = Backprop(model).visualize(cat, None, return_output=True)  # type: ignore[arg-type]
+    assert torch.equal(drawn[0], ours), "a Sample is as good as its tensor"  # type: ignore[index]
 
 
-def test_the_class_that_is_asked_for_is_explained(model: nn.Module, cat: viz.Sample) -> None:
-    with pytest.warns(UserWarning, match="predicts class 282; this explains class 281"):
-        ours = Backprop(model).calculate_gradients(cat.x, 281)
-    expected = Saliency(model).attribute(cat.x.clone().requires_grad_(), 281, abs=False)[0]
-    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
-    predicted = Backprop(model).calculate_gradients(cat.x)
-    assert not torch.allclose(ours, predicted, atol=1e-3)
-
-
-def test_guided_gradients_equal_captums(
-    model: nn.Module, clean_model: nn.Module, cat: viz.Sample
+def test_input_needs_no_requires_grad(
+    tiny: nn.Module, noise: Tensor, theirs: TheirBackprop
 ) -> None:
-    ours = Backprop(model).calculate_gradients(cat.x, 282, guided=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        images = cat.x.clone().requires_grad_()
-        theirs = GuidedBackprop(clean_model).attribute(images, 282)[0]
-    assert ours.isfinite().all()
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_maximum_is_of_absolute_values(model: nn.Module, cat: viz.Sample) -> None:
-    backprop = Backprop(model)
-    signed = backprop.calculate_gradients(cat.x)
-    strongest = backprop.calculate_gradients(cat.x, take_max=True)
-    assert torch.equal(strongest[0], signed.abs().amax(0))
-    assert (strongest[0] > signed.amax(0)).any()
-
-
-def test_input_needs_no_requires_grad(tiny: nn.Module, noise: Tensor) -> None:
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'shape'"):
-        TheirBackprop(copy.deepcopy(tiny)).calculate_gradients(noise)
+        theirs.calculate_gradients(noise)
     plain = Backprop(tiny).calculate_gradients(noise)
     assert plain.abs().max() > 0
-    with_it = noise.clone().requires_grad_()
+    with_it = leaf(noise)
     assert torch.equal(Backprop(tiny).calculate_gradients(with_it), plain)
     assert with_it.grad is None
 
 
-def test_flashtorch_explains_another_class_than_asked(tiny: nn.Module, noise: Tensor) -> None:
+def test_flashtorch_explains_another_class_than_requested(
+    tiny: nn.Module, noise: Tensor, theirs: TheirBackprop
+) -> None:
     predicted = int(tiny(noise).argmax())
     other = (predicted + 1) % 5
-    their = TheirBackprop(copy.deepcopy(tiny))
     with pytest.warns(UserWarning, match="w.r.t. the predicted class"):
-        ignored = their.calculate_gradients(noise.clone().requires_grad_(), other)
-    with pytest.warns(UserWarning, match=f"this explains class {other}, as asked"):
-        asked = Backprop(tiny).calculate_gradients(noise, other)
+        ignored = theirs.calculate_gradients(leaf(noise), other)
+    words = f"predicts class {predicted}; this explains class {other}, as requested"
+    with pytest.warns(UserWarning, match=words):
+        requested = Backprop(tiny).calculate_gradients(noise, other)
     torch.testing.assert_close(ignored, Backprop(tiny).calculate_gradients(noise))
-    assert not torch.allclose(asked, ignored, atol=1e-4)
+    assert not torch.allclose(requested, ignored, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
 def test_no_class_is_the_predicted_one_and_warns_of_nothing(tiny: nn.Module, noise: Tensor) -> None:
     predicted = int(tiny(noise).argmax())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        by_default = Backprop(tiny).calculate_gradients(noise, None)
-        assert torch.equal(by_default, Backprop(tiny).calculate_gradients(noise, predicted))
-        figure = Backprop(tiny).visualize(noise, None)
+    expected = Backprop(tiny).calculate_gradients(noise, predicted)
+    for same in (
+        None, [predicted], (predicted,), np.array([predicted]), torch.tensor([predicted]),
+        np.int64(predicted), [None],
+    ):  # fmt: skip
+        assert torch.equal(Backprop(tiny).calculate_gradients(noise, same), expected)  # type: ignore[arg-type]
+    for wrong in (1.5, "tabby", True, [0, 1], []):
+        with pytest.raises(TypeError, match=r"target_class=.*expected a whole number"):
+            Backprop(tiny).calculate_gradients(noise, wrong)  # type: ignore[arg-type]
+    figure = Backprop(tiny).visualize(noise, None)
     assert isinstance(figure, Figure)
     assert f"class {predicted}, as predicted" in figure.axes[0].get_title()
-
-
-def test_flashtorchs_guided_gradients_are_no_numbers(
-    model: nn.Module, clean_model: nn.Module, cat: viz.Sample
-) -> None:
-    for network in (model, clean_model):
-        theirs = TheirBackprop(copy.deepcopy(network)).calculate_gradients(
-            cat.x.clone().requires_grad_(), 282, guided=True
-        )
-        assert not theirs.isfinite().all()
-        assert Backprop(network).calculate_gradients(cat.x, 282, guided=True).isfinite().all()
 
 
 class Functional(nn.Module):
@@ -119,95 +108,88 @@ class Functional(nn.Module):
         return self.head(self.convolutions[1](x).relu_())
 
 
-def test_guided_gradients_see_relu_as_module_in_place_and_as_function(
-    tiny: nn.Sequential, noise: Tensor
+@pytest.mark.filterwarnings("ignore")  # class 2 need not be the predicted one; captum sets hooks
+def test_guided_gradients_handle_relu_as_module_in_place_and_as_function(
+    tiny: nn.Sequential, clean: nn.Sequential, noise: Tensor
 ) -> None:
-    clean = copy.deepcopy(tiny)
-    clean[1].inplace = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = GuidedBackprop(clean).attribute(noise.clone().requires_grad_(), 2)[0]
-    vanilla = Saliency(clean).attribute(noise.clone().requires_grad_(), 2, abs=False)[0]
+    expected = GuidedBackprop(clean).attribute(leaf(noise), 2)[0]
+    vanilla = Saliency(clean).attribute(leaf(noise), 2, abs=False)[0]
     assert not torch.allclose(expected, vanilla, atol=1e-4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # class 2 need not be the predicted one
-        for network in (tiny, clean, Functional(tiny)):
-            found = Backprop(network).calculate_gradients(noise, 2, guided=True)
-            torch.testing.assert_close(found, expected)
+    for network in (tiny, clean, Functional(tiny)):
+        ours = Backprop(network).calculate_gradients(noise, 2, guided=True)
+        torch.testing.assert_close(ours, expected)
+    without = nn.Sequential(nn.Conv2d(3, 2, 12), nn.Flatten())
     with pytest.raises(ValueError, match="uses none"):
-        Backprop(nn.Sequential(nn.Conv2d(3, 2, 12), nn.Flatten())).calculate_gradients(
-            noise, guided=True
-        )
+        Backprop(without).calculate_gradients(noise, guided=True)
 
 
-def test_flashtorch_leaves_hooks_that_spoil_its_next_answer(tiny: nn.Module, noise: Tensor) -> None:
-    theirs = TheirBackprop(copy.deepcopy(tiny))
-    theirs.model[1].inplace = False  # their hooks cannot bear in-place
-    first = theirs.calculate_gradients(noise.clone().requires_grad_())
-    theirs.calculate_gradients(noise.clone().requires_grad_(), guided=True)
+def test_flashtorchs_guided_gradients_are_no_numbers(model: nn.Module, cat: viz.Sample) -> None:
+    theirs = TheirBackprop(copy.deepcopy(model))
+    assert not theirs.calculate_gradients(leaf(cat.x), 282, guided=True).isfinite().all()
+    assert Backprop(model).calculate_gradients(cat.x, 282, guided=True).isfinite().all()
+
+
+def test_flashtorch_leaves_its_mode_gradients_and_hooks_that_spoil_the_next_answer(
+    tiny: nn.Module, clean: nn.Sequential, noise: Tensor
+) -> None:
+    """What ours leaves on a model is tested for every function in ``test_untouched``."""
+    theirs = TheirBackprop(clean.train())
+    first = theirs.calculate_gradients(leaf(noise))
+    assert not theirs.model.training
+    assert any(p.grad is not None for p in theirs.model.parameters())
+    theirs.calculate_gradients(leaf(noise), guided=True)
     assert any(m._forward_hooks or m._backward_hooks for m in theirs.model.modules())
-    again = theirs.calculate_gradients(noise.clone().requires_grad_())
-    assert not torch.allclose(again, first)
+    assert not torch.allclose(theirs.calculate_gradients(leaf(noise)), first)
+    ours = Backprop(tiny.train())
+    before = ours.calculate_gradients(noise)
+    ours.calculate_gradients(noise, guided=True)
+    assert torch.equal(ours.calculate_gradients(noise), before) and tiny.training
 
 
-def test_flashtorchs_maximum_is_signed(tiny: nn.Module, noise: Tensor) -> None:
-    theirs = TheirBackprop(copy.deepcopy(tiny)).calculate_gradients(
-        noise.clone().requires_grad_(), take_max=True
-    )
+def test_the_maximum_is_of_absolute_values_and_flashtorchs_is_signed(
+    tiny: nn.Module, noise: Tensor, theirs: TheirBackprop
+) -> None:
+    signed = theirs.calculate_gradients(leaf(noise), take_max=True)
     ours = Backprop(tiny).calculate_gradients(noise, take_max=True)
-    assert theirs.shape == ours.shape == (1, 12, 12)
-    assert (theirs < 0).any()
-    assert (ours >= theirs.abs()).all()
+    assert signed.shape == ours.shape == (1, 12, 12)
+    assert (signed < 0).any()
+    assert torch.equal(ours[0], Backprop(tiny).calculate_gradients(noise).abs().amax(0))
 
 
-def test_flashtorch_changes_the_models_mode_and_gradients(tiny: nn.Module, noise: Tensor) -> None:
-    theirs = copy.deepcopy(tiny).train()
-    TheirBackprop(theirs).calculate_gradients(noise.clone().requires_grad_())
-    assert not theirs.training
-    assert any(p.grad is not None for p in theirs.parameters())
-    tiny.train()
-    Backprop(tiny).calculate_gradients(noise)
-    assert tiny.training
-    assert all(p.grad is None for p in tiny.parameters())
-
-
-def test_one_figure_costs_one_forward_and_one_backward_pass(tiny: nn.Module, noise: Tensor) -> None:
-    counter, theirs = Counter(), Counter()
-    their_input = noise.clone().requires_grad_()
+def test_one_figure_costs_one_forward_and_one_backward_pass(
+    tiny: nn.Module, clean: nn.Sequential, noise: Tensor
+) -> None:
+    counter, their_counter = Counter(), Counter()
     with pytest.raises(RuntimeError, match="view"):  # theirs fails when it comes to drawing
-        TheirBackprop(nn.Sequential(theirs, copy.deepcopy(tiny))).visualize(their_input, None)
-    assert (theirs.forwards, theirs.backwards) == (2, 2)
-    for return_output in (False, True):
-        counter.forwards = counter.backwards = 0
-        network = nn.Sequential(counter, tiny)
-        Backprop(network).visualize(noise, None, return_output=return_output)
-        assert (counter.forwards, counter.backwards) == (1, 1)
+        TheirBackprop(nn.Sequential(their_counter, clean)).visualize(leaf(noise), None)
+    assert (their_counter.forwards, their_counter.backwards) == (2, 2)
+    for passes, return_output in ((1, False), (2, True)):
+        Backprop(nn.Sequential(counter, tiny)).visualize(noise, None, return_output=return_output)
+        assert (counter.forwards, counter.backwards) == (passes, passes)
 
 
-def test_a_binary_classifiers_single_score_is_explained(tiny: nn.Module, noise: Tensor) -> None:
-    binary = nn.Sequential(tiny[0], nn.ReLU(), nn.Flatten(0))
-    binary = nn.Sequential(*binary, _Mean())
-    theirs = TheirBackprop(copy.deepcopy(binary)).calculate_gradients(
-        noise.clone().requires_grad_()
-    )
-    assert theirs.abs().max() > 0
-    torch.testing.assert_close(Backprop(binary).calculate_gradients(noise), theirs)
-    with pytest.raises(ValueError, match="no class 1"):
-        Backprop(binary).calculate_gradients(noise, 1)
-
-
-class _Mean(nn.Module):
+class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean().reshape(1)
 
 
-def test_backprops_attributes_are_flashtorchs(tiny: nn.Module, noise: Tensor) -> None:
-    theirs, ours = TheirBackprop(copy.deepcopy(tiny)), Backprop(tiny)
+def test_a_binary_classifiers_single_score_is_explained(tiny: nn.Module, noise: Tensor) -> None:
+    binary = nn.Sequential(tiny[0], nn.ReLU(), Mean())
+    expected = TheirBackprop(copy.deepcopy(binary)).calculate_gradients(leaf(noise))
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(Backprop(binary).calculate_gradients(noise), expected)
+    with pytest.raises(ValueError, match="no class 1"):
+        Backprop(binary).calculate_gradients(noise, 1)
+
+
+def test_backprops_attributes_are_flashtorchs(
+    tiny: nn.Module, noise: Tensor, theirs: TheirBackprop
+) -> None:
+    ours = Backprop(tiny)
     assert theirs.gradients is ours.gradients is None
-    returned = theirs.calculate_gradients(noise.clone().requires_grad_())
-    assert torch.equal(ours.calculate_gradients(noise), returned)
+    returned = theirs.calculate_gradients(leaf(noise))
+    torch.testing.assert_close(ours.calculate_gradients(noise), returned)
     assert ours.gradients is not None
-    assert ours.gradients.shape == noise.shape
     torch.testing.assert_close(ours.gradients, theirs.gradients)
     ours.calculate_gradients(noise, guided=True, take_max=True)
     assert ours.gradients.shape == noise.shape
@@ -225,12 +207,11 @@ def test_inceptions_size_is_demanded_in_flashtorchs_words(
     wrap: Any, shape: tuple[int, ...]
 ) -> None:
     network = Inception3(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    x = torch.zeros(shape)
     words = r"Image must be 299x299 for Inception models\."
     with pytest.raises(ValueError, match=words):
-        TheirBackprop(copy.deepcopy(network)).calculate_gradients(x)
+        TheirBackprop(copy.deepcopy(network)).calculate_gradients(torch.zeros(shape))
     with pytest.raises(ValueError, match=words):
-        Backprop(wrap(network)).calculate_gradients(x)
+        Backprop(wrap(network)).calculate_gradients(torch.zeros(shape))
     right = Backprop(wrap(network)).calculate_gradients(torch.zeros(1, 3, 299, 299))
     assert right.shape == (3, 299, 299)
 
@@ -257,19 +238,3 @@ def test_a_gradient_that_is_no_number_is_returned_but_not_drawn(noise: Tensor) -
     assert Backprop(Root()).calculate_gradients(noise).isnan().any()
     with pytest.raises(ValueError, match="gradient holds NaN"):
         Backprop(Root()).visualize(noise, None)
-
-
-def test_a_class_is_a_whole_number_or_a_list_of_one(tiny: nn.Module, noise: Tensor) -> None:
-    backprop = Backprop(tiny)
-    top = int(tiny(noise).argmax())
-    expected = backprop.calculate_gradients(noise, top)
-    for same in ([top], (top,), np.array([top]), torch.tensor([top]), np.int64(top), [None]):
-        assert torch.equal(backprop.calculate_gradients(noise, same), expected)  # type: ignore[arg-type]
-    for wrong in (1.5, "tabby", True, [0, 1], []):
-        with pytest.raises(TypeError, match=r"target_class=.*expected a whole number"):
-            backprop.calculate_gradients(noise, wrong)  # type: ignore[arg-type]
-
-
-def test_visualize_takes_a_sample_as_well(model: nn.Module, cat: viz.Sample) -> None:
-    ours = Backprop(model).visualize(cat, None, return_output=True)  # type: ignore[arg-type]
-    assert torch.equal(ours[0], Backprop(model).calculate_gradients(cat.x))

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 import vizhelpers as viz
 from vizhelpers.flash import Backprop
@@ -57,7 +59,7 @@ def test_figures_belong_to_pyplot_as_flashtorchs_do_but_never_pile_up(
     others = plt.figure()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for _ in range(12):
+        for _ in range(9):
             Backprop(tiny).visualize(noise, None, figsize=(2, 1))
     assert len(plt.get_fignums()) == 11
     assert plt.fignum_exists(others.number)
@@ -80,11 +82,6 @@ def owl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     viz.load_image("cat").save(tmp_path / "images" / "great_grey_owl.jpg")
     monkeypatch.chdir(tmp_path)
     return "./images/great_grey_owl.jpg"
-
-
-@pytest.fixture
-def vgg16() -> nn.Module:
-    return viz.load_model("vgg16", weights=None)
 
 
 def test_example_image_handling(owl: str) -> None:
@@ -126,10 +123,10 @@ def test_example_saliency_maps(owl: str, model: nn.Module) -> None:
     assert max_gradients.shape == (1, 224, 224)
 
 
-def test_example_activation_maximization(vgg16: nn.Module) -> None:
+def test_example_activation_maximization() -> None:
     from vizhelpers.flash.activmax import GradientAscent
 
-    model = vgg16
+    model = SimpleNamespace(features=vgg.make_layers(vgg.cfgs["D"]))  # VGG-16 without its head
     g_ascent = GradientAscent(model.features, img_size=32)  # 224 takes too long for a test
     conv5_1 = model.features[24]
     conv5_1_filters = [45, 271, 363, 489]
@@ -145,6 +142,10 @@ def test_example_deepdream(owl: str, model: nn.Module) -> None:
     from vizhelpers.flash.activmax import GradientAscent
 
     g_ascent = GradientAscent(model.features, img_size=64)
-    g_ascent.deepdream(owl, model.features[9].expand3x3, 33, num_iter=2)
+    layer = model.features[9].expand3x3
+    assert isinstance(g_ascent.deepdream(owl, layer, 33, num_iter=2), Figure)
+    assert np.all(np.diff(g_ascent.activations) > 0)
     plt.savefig("dream.png")
     assert Path("dream.png").stat().st_size > 5_000
+    climb = g_ascent.deepdream(owl, layer, 33, num_iter=1, return_output=True)
+    assert climb[-1].shape == (1, 3, 64, 64)

@@ -1,16 +1,17 @@
 """What a ``forward`` may do: numbers looked at, tensors kept, any order, errors of its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torchinfo
 from networks import SIZE, SMALL, Net, closure_over, looks_at_numbers
 from snapshots import difference, snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import vizhelpers as viz
-from vizhelpers.passes.sizes import input_size
 
 
 class Normalises(nn.Module):
@@ -35,15 +36,12 @@ OFF_META = {
 
 @pytest.mark.parametrize("kind", OFF_META)
 def test_shapes_and_totals_of_a_model_that_does_not_run_on_meta(kind: str) -> None:
-    import torchinfo
-
     model = OFF_META[kind]()
     tree = viz.module_tree(model, 3, input_size=SIZE)
     assert all(row.shape is not None for row in tree.rows)
-    found = viz.summary(model, SIZE)
-    expected = torchinfo.summary(model, SIZE, verbose=0)
-    assert found.torchinfo_mult_adds == expected.total_mult_adds > 0
-    assert found.pass_bytes == expected.total_output_bytes
+    ours, expected = viz.summary(model, SIZE), torchinfo.summary(model, SIZE, verbose=0)
+    assert ours.torchinfo_mult_adds == expected.total_mult_adds > 0
+    assert ours.pass_bytes == expected.total_output_bytes
     viz.explore_feature_maps(model, "cat", transform=SMALL).close()
     viz.explore_module_tree(model).close()
 
@@ -56,18 +54,18 @@ def test_shapes_call_no_hook_of_the_reader_and_keep_what_forward_keeps(
         net.kept = x
         return looks_at_numbers(net, x) if kind == "a test for NaN" else x
 
-    model, seen = Net(keep), []
+    model, called = Net(keep), []
     model(x)
-    model.first.register_forward_hook(lambda *args: seen.append("forward"))
-    model.second.register_forward_pre_hook(lambda *args: seen.append("before"))
+    model.first.register_forward_hook(lambda *args: called.append("forward"))
+    model.second.register_forward_pre_hook(lambda *args: called.append("before"))
     before = snapshot(model, x)
     viz.module_tree(model, input_size=SIZE)
     viz.summary(model, SIZE)
     viz.explore_module_tree(model, input_size=SIZE).close()
     viz.explore_summary(model, input_size=SIZE).close()
-    assert seen == [] and difference(before, snapshot(model, x)) == []
+    assert called == [] and difference(before, snapshot(model, x)) == []
     model(x)
-    assert seen == ["forward", "before"]
+    assert called == ["forward", "before"]
 
 
 def test_what_a_forward_keeps_in_lists_and_dictionaries_stays_the_readers(x: Tensor) -> None:
@@ -144,29 +142,26 @@ class Repeats(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "channels", "layer"),
+    ("model", "channels", "layer", "before"),
     [
-        (HeadFirst(), 3, "stem"),
-        (Repeats(), 1, "stem"),
-        (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3), nn.Flatten()), 3, "1"),
+        (HeadFirst(), 3, "stem", lambda x: x),
+        (Repeats(), 1, "stem", lambda x: x.repeat(1, 3, 1, 1)),
+        (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3), nn.Flatten()), 3, "1",
+         nn.PixelUnshuffle(2)),
     ],
-)
+)  # fmt: skip
 def test_the_convolution_defined_first_need_not_run_first(
-    model: nn.Module, channels: int, layer: str
+    model: nn.Module, channels: int, layer: str, before: Callable[[Tensor], Tensor]
 ) -> None:
     x = torch.rand(1, channels, 12, 12)
-    torch.testing.assert_close(viz.capture(model, x, layer)[layer], _output_of(model, x, layer))
+    expected = model.get_submodule(layer)(before(x)).detach()
+    torch.testing.assert_close(viz.capture(model, x, layer)[layer], expected)
     viz.predict(model, x)
     assert viz.cam(model, x, layer).frames.any()
-    assert input_size(model)[1] == channels
-
-
-def _output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
-    kept: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o))
-    model(x)
-    handle.remove()
-    return kept[0].detach()
+    assert viz.module_tree(model).input_size[1] == channels
+    ascent = viz.flash.GradientAscent(model, 12)
+    (picture,) = ascent.optimize(model.get_submodule(layer), 0, num_iter=1)
+    assert picture.shape == x.shape
 
 
 def test_a_summary_names_why_torchinfo_differs() -> None:
@@ -188,7 +183,7 @@ def test_a_summary_names_why_torchinfo_differs() -> None:
     assert "counts GRUCell in another way" in text and "biases" not in text
 
 
-def test_a_wrong_input_is_told_by_the_layer_that_failed(x: Tensor) -> None:
+def test_a_wrong_input_names_the_layer_that_failed(x: Tensor) -> None:
     with pytest.raises(ValueError, match=r"'first' \(Conv2d\).*to have 3 channels, but got 1"):
         viz.capture(Net(), x[:, :1], "first")
     with pytest.raises(ValueError, match=r"\(1, 3, 12, 12\)"):
@@ -221,8 +216,8 @@ def test_a_model_of_two_inputs_is_refused_with_the_lines_that_help(x: Tensor) ->
     lines = str(caught.value).partition("\n")[2].replace("…", "torch.ones(5)")
     scope: dict[str, Any] = {"torch": torch}
     exec("\n".join(line[4:] for line in lines.splitlines()), scope)
-    one = scope["OneInput"](Two())
-    assert viz.capture(one, x, "model.first")["model.first"].shape == (1, 4, 10, 10)
+    wrapped = scope["OneInput"](Two())
+    assert viz.capture(wrapped, x, "model.first")["model.first"].shape == (1, 4, 10, 10)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +257,8 @@ def test_lazy_layers_are_named_and_stay_lazy() -> None:
     assert viz.module_tree(net, input_size=x.shape).rows[0].shape == (1, 8, 24, 24)
 
 
-def test_a_model_that_diverged_is_told_in_words(x: Tensor) -> None:
+@pytest.mark.usefixtures("no_figures_left")
+def test_diverged_weights_are_named_as_the_cause(x: Tensor) -> None:
     model = Net()
     with torch.no_grad():
         model.fc.weight[3] = torch.nan
@@ -284,6 +280,14 @@ def test_a_model_that_diverged_is_told_in_words(x: Tensor) -> None:
         viz.cam(model, x, "second", method="eigencam", target=1)
     with pytest.raises(ValueError, match="'second' is NaN"):
         viz.activation_maximization(model, "second", channels=[0], steps=1, size=12)
+    ascent = viz.flash.GradientAscent(model, img_size=12)
+    for call in (
+        lambda: ascent.optimize(model.second, 0, num_iter=2),
+        lambda: ascent.visualize(model.first, [1, 0], num_iter=1),
+        lambda: ascent.deepdream("cat", model.second, 0, num_iter=1),
+    ):
+        with pytest.raises(ValueError, match=r"NaN.*diverged"):
+            call()
     with pytest.raises(ValueError, match="is NaN"):
         viz.explore_activation_maximization(model, size=12, steps=1)
     colours = viz.kernels(model, "first", colour=True)

@@ -1,8 +1,9 @@
 """Threads, default device, autocast and random states around a call."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from snapshots import difference, snapshot
 from torch import Tensor, nn
 
 import vizhelpers as viz
+
+pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 class Dropping(nn.Module):
@@ -39,8 +42,8 @@ def test_threads_that_share_a_model_or_a_part_of_one_get_the_same_answers(x: Ten
     ]
     alone, before = [call() for call in calls], snapshot(model, x)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: (i % 4, calls[i % 4]()), range(48)))
-    assert all(value == pytest.approx(alone[i]) for i, value in found)
+        answers = list(pool.map(lambda i: calls[i % 4](), range(48)))
+    assert answers == pytest.approx(alone * 12)
     assert difference(before, snapshot(model, x)) == []
 
 
@@ -57,26 +60,18 @@ def test_threads_leave_the_settings_of_the_process_as_they_were() -> None:
     nets = [Net() for _ in range(24)]  # their constructor draws
     before = settings()
     expected = viz.kernels(nets[0], "first", random_seed=1).frames
-    wrong: list[int] = []
 
-    def work(i: int) -> None:
-        viz.summary(nets[i], SIZE)
-        found = viz.kernels(nets[i], "first", random_seed=1).frames
-        wrong.extend([i] * (not np.array_equal(found, expected)))
+    def kernels(net: Net) -> np.ndarray:
+        viz.summary(net, SIZE)
+        return viz.kernels(net, "first", random_seed=1).frames
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(24)))
-    assert settings() == before and wrong == []
+        assert all(np.array_equal(frames, expected) for frames in pool.map(kernels, nets))
+    assert settings() == before
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[None]:
-    """The default device is another one than the CPU, as on a machine with a GPU."""
-    with torch.device("meta"):  # torch.set_default_device does the same, and is hard to undo
-        yield
-
-
-def _every_call(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
+def every_call(model: Net, x: Tensor) -> dict[str, Callable[[], Any]]:
+    ascent = viz.flash.GradientAscent(model, img_size=16)
     calls: dict[str, Callable[[], Any]] = {
         "prepare": lambda: viz.prepare(model, "cat", transform=SMALL).x.numpy(),
         "capture": lambda: viz.capture(model, x, "second")["second"].numpy(),
@@ -85,6 +80,16 @@ def _every_call(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
         "predict": lambda: [p.probability for p in viz.predict(model, x)],
         "summary": lambda: viz.summary(model, SIZE).mult_adds,
         "Backprop": lambda: viz.flash.Backprop(model).calculate_gradients(x).numpy(),
+        "Backprop.visualize": lambda: (
+            viz.flash.Backprop(model).visualize(x, None, guided=True, return_output=True)[0].numpy()
+        ),
+        "optimize": lambda: ascent.optimize(model.second, 1, num_iter=2)[-1].numpy(),
+        "deepdream": lambda: ascent.deepdream(
+            "cat", model.second, 1, num_iter=2, return_output=True
+        )[-1].numpy(),
+        "visualize": lambda: ascent.visualize(model.second, [1, 3], num_iter=2, return_output=True)[
+            0
+        ][-1].numpy(),
     }
     for method in viz.CAM_METHODS:
         calls[f"cam {method}"] = lambda m=method: viz.cam(model, x, "last", method=m).frames
@@ -101,22 +106,21 @@ def _every_call(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
     return calls
 
 
-def test_the_default_device_makes_no_difference(x: Tensor, request: Any) -> None:
+@pytest.mark.parametrize(
+    "around",
+    [lambda: torch.device("meta"), lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["another default device", "autocast"],
+)
+def test_the_default_device_and_autocast_make_no_difference(
+    around: Callable[[], AbstractContextManager[object]], x: Tensor
+) -> None:
     model = Net()
-    expected = {name: call() for name, call in _every_call(model, x).items()}
-    request.getfixturevalue("elsewhere")
-    for name, call in _every_call(model, x).items():
-        np.testing.assert_array_equal(call(), expected[name], err_msg=name)
-
-
-def test_autocast_around_a_call_makes_no_difference(x: Tensor) -> None:
-    model = Net()
-    expected = {name: call() for name, call in _every_call(model, x).items()}
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert model(x).dtype == torch.bfloat16
-        for name, call in _every_call(model, x).items():
+    expected = {name: call() for name, call in every_call(model, x).items()}
+    with around():
+        assert torch.ones(1).is_meta or model(x).dtype == torch.bfloat16
+        for name, call in every_call(model, x).items():
             np.testing.assert_array_equal(call(), expected[name], err_msg=name)
-        assert torch.is_autocast_enabled("cpu")
+        assert torch.ones(1).is_meta or torch.is_autocast_enabled("cpu")
 
 
 def test_cuda_is_never_seeded(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +128,7 @@ def test_cuda_is_never_seeded(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Non
     model, state = Net(), torch.get_rng_state()
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)
-    for call in _every_call(model, x).values():
+    for call in every_call(model, x).values():
         call()
     viz.load_model("squeezenet1_1", weights=None, seed=3)
     panel = viz.explore_kernels(model)

@@ -135,7 +135,7 @@ class Backprop:
         if wanted is None or wanted == predicted[0]:
             return gradients, f"class {predicted[0]}, as predicted"
         text = f"The model predicts class {predicted[0]}; this explains class {wanted}"
-        warnings.warn(f"{text}, as asked.", stacklevel=3)
+        warnings.warn(f"{text}, as requested.", stacklevel=3)
         return gradients, f"class {wanted}; predicted {predicted[0]}"
 
 
