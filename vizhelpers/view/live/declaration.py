@@ -199,7 +199,8 @@ def resolved(given: Any, values: Values) -> Any:
             f"{getattr(given, '__name__', given)}({', '.join(names)}): {', '.join(unknown)} is no "
             f"control before this one. Possible: {', '.join(values) or 'none'}."
         )
-    return given(**{name: values[name] for name in names})
+    # By position: a call by keyword would have another entry in an lru_cache.
+    return given(*(values[name] for name in names))
 
 
 def pairs(options: Iterable[Any]) -> list[tuple[str, Any]]:
