@@ -247,3 +247,13 @@ def test_grad_cam_plus_plus_says_where_its_weights_are_negative(second: nn.Modul
     assert signed.titles[0].startswith("espresso · 6 of 80 weights negative")
     plain = viz.cam(second, coffee, "blocks.3", method="gradcam")
     assert plain.titles[0] == "espresso"
+
+
+def test_without_a_layer_the_last_of_cam_layers_is_taken(model: nn.Module, cat: viz.Sample) -> None:
+    layers = viz.cam_layers(model, cat)
+    default, last = viz.cam(model, cat, target=TABBY), viz.cam(model, cat, layers[-1], target=TABBY)
+    assert default.axes["layer"] == [layers[-1]] and len(layers) > 3
+    np.testing.assert_array_equal(default.frames, last.frames)
+    assert viz.cam_sweep(model, cat, targets=[TABBY]).axes["layer"] == layers
+    with pytest.raises(ValueError, match="maps"):
+        viz.cam(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2))

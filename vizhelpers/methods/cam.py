@@ -17,6 +17,7 @@ from vizhelpers.inputs.arguments import listed, one_of
 from vizhelpers.inputs.classes import ClassName, Wanted
 from vizhelpers.inputs.layers import Layer, path_of, paths_of
 from vizhelpers.inputs.request import HasTensor, Request, request
+from vizhelpers.methods.cam_layers import layers_for_cam
 from vizhelpers.methods.cam_methods import (
     CAM_METHODS,
     EQUATIONS,
@@ -42,7 +43,7 @@ from vizhelpers.stack import ImageStack
 def cam(
     model: nn.Module,
     sample: HasTensor | Tensor,
-    layer: Layer,
+    layer: Layer | None = None,
     *,
     target: ClassName | Sequence[ClassName] = None,
     method: str = "gradcam",
@@ -54,7 +55,8 @@ def cam(
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
         layer: a layer with spatial maps, by its dotted path or as the module itself; a vision
-            transformer's tokens are arranged as maps (``maps.as_maps``).
+            transformer's tokens are arranged as maps (``maps.as_maps``). None is the last of
+            ``cam_layers(model, sample)``.
         target: class index or name, or a list with one for each image; None is each image's
             predicted class.
         method: one of ``CAM_METHODS``, which also lists their costs. "cam" is the original (Zhou
@@ -73,15 +75,16 @@ def cam(
             model whose head does not allow it; or an input that ``capture`` refuses.
     """
     checked = _checked(model, sample, method, labels)
-    return _sweep(checked, [path_of(checked.model, layer)], [target], method)
+    path = _blocks(checked)[-1] if layer is None else path_of(checked.model, layer)
+    return _sweep(checked, [path], [target], method)
 
 
 def cam_sweep(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
-    layers: Sequence[Layer],
-    targets: Sequence[ClassName | Sequence[ClassName]],
+    layers: Sequence[Layer] | None = None,
+    targets: Sequence[ClassName | Sequence[ClassName]] = (None,),
     method: str = "gradcam",
     labels: Sequence[str] | None = None,
 ) -> ImageStack:
@@ -93,7 +96,8 @@ def cam_sweep(
     Args:
         model: a classifier.
         sample: a ``Sample``, or a tensor (N, C, H, W).
-        layers: their dotted paths, or the modules themselves.
+        layers: their dotted paths, or the modules themselves; None is all of
+            ``cam_layers(model, sample)``.
         targets: each as ``target`` in ``cam``.
         method: as in ``cam``.
         labels: class names, for a module of the user's own.
@@ -133,13 +137,18 @@ def _checked(
     return request(model, sample, labels=labels)
 
 
+def _blocks(checked: Request) -> list[str]:
+    return layers_for_cam(checked.model, tuple(checked.x.shape)).blocks
+
+
 def _checked_pairs(
     checked: Request,
-    layers: Sequence[Layer],
+    layers: Sequence[Layer] | None,
     targets: Sequence[ClassName | Sequence[ClassName]],
 ) -> tuple[list[str], list[Any]]:
     """Return the dotted paths of the layers, and the targets as a list; neither is empty."""
-    paths, classes = paths_of(checked.model, layers), listed("targets", targets, "classes")
+    paths = _blocks(checked) if layers is None else paths_of(checked.model, layers)
+    classes = listed("targets", targets, "classes")
     if not paths or not classes:
         raise ValueError(
             f"cam_sweep needs a list with at least one layer and one with at least one class, got "
