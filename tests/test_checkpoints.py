@@ -340,3 +340,22 @@ def test_weights_of_another_type_are_refused_with_what_is_possible(wrong: Any) -
     way_on = r"model\.load_state_dict" if isinstance(wrong, dict) else possible
     with pytest.raises(TypeError, match=way_on):
         viz.load_model(NAME, weights=wrong)
+
+
+def test_torchvisions_own_files_are_read_by_path_as_torchvision_reads_them(tmp_path: Path) -> None:
+    dense = viz.load_model("densenet121", weights=None)
+    old = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in dense.state_dict().items()
+    }
+    assert old.keys() != dense.state_dict().keys()
+    torch.save(old, tmp_path / "densenet121.pth")
+    read = viz.load_model("densenet121", weights=tmp_path / "densenet121.pth")
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(read(x), dense(x))
+    google = torchvision.models.googlenet(weights=None, init_weights=False)
+    name = torchvision.models.GoogLeNet_Weights.DEFAULT.url.rpartition("/")[2]
+    for file, changed in ((name, True), ("mine.pth", False)):
+        torch.save(google.state_dict(), tmp_path / file)
+        loaded = viz.load_model("googlenet", weights=tmp_path / file)
+        assert loaded.transform_input is changed

@@ -7,7 +7,6 @@ from networks import Cifar, Net
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.passes.sizes import input_size
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,6 @@ from vizhelpers.passes.sizes import input_size
     ],
 )
 def test_panels_find_the_size_that_a_model_takes(model: nn.Module, size: tuple[int, ...]) -> None:
-    assert input_size(model) == size
     assert viz.module_tree(model).input_size == viz.summary(model).input_size == size
     for explore in (viz.explore_module_tree, viz.explore_summary):
         panel = explore(model)
@@ -30,41 +28,41 @@ def test_panels_find_the_size_that_a_model_takes(model: nn.Module, size: tuple[i
         panel.close()
 
 
-def test_a_model_that_takes_one_size_only_is_climbed_at_that_size() -> None:
-    class Fixed(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            torch._assert(x.shape[-1] == 32, f"Wrong image height! Expected 32 but got {x.shape}")
-            return super().forward(x)
+class Fixed(Net):
+    """Checks its input's size itself, and raises an error of any kind."""
 
-    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 32:
+            raise self.error
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [AssertionError, ValueError, RuntimeError, KeyError])
+def test_a_model_that_takes_one_size_only_is_climbed_at_that_size(kind: type[Exception]) -> None:
+    model = Fixed(kind())
+    stack = viz.activation_maximization(model, "second", channels=[0], steps=1)
     assert stack.frames.shape[1:3] == (32, 32)
-    panel = viz.explore_activation_maximization(Fixed(), steps=1)
+    panel = viz.explore_activation_maximization(model, steps=1)
     assert panel.scene.stacks[0].frames.shape[1:3] == (32, 32)
     panel.close()
-    with pytest.raises(ValueError, match="Wrong image height"):
-        viz.activation_maximization(Fixed(), "second", channels=[0], steps=1, size=16)
-    panel = viz.explore_summary(Fixed())
+    viz.explore_module_tree(model).close()
+    panel = viz.explore_summary(model)
     slider = panel.requests["side"]
     assert slider.disabled and slider.min == slider.max == slider.value == 32
     panel.close()
 
 
-@pytest.mark.parametrize("kind", [AssertionError, ValueError, RuntimeError, KeyError])
-def test_a_model_that_checks_its_size_itself_is_climbed_and_shown(kind: type[Exception]) -> None:
-    class Fixed(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[-1] != 32:
-                raise kind()
-            return super().forward(x)
+def test_the_models_own_words_about_its_size_are_passed_on() -> None:
+    def check(net: Net, x: Tensor) -> Tensor:
+        torch._assert(x.shape[-1] == 30, f"Wrong image height! Expected 30 but got {x.shape}")
+        return x
 
-    stack = viz.activation_maximization(Fixed(), "second", channels=[0], steps=1)
-    assert stack.frames.shape[1:3] == (32, 32)
-    for explore in (
-        viz.explore_activation_maximization,
-        viz.explore_summary,
-        viz.explore_module_tree,
-    ):
-        explore(Fixed()).close()
+    with pytest.raises(ValueError, match="Wrong image height"):
+        viz.activation_maximization(Net(check), "second", channels=[0], steps=1, size=16)
 
 
 class Views(nn.Module):
@@ -80,7 +78,7 @@ class Views(nn.Module):
 
 def test_an_input_that_becomes_several_rows_is_no_input_of_that_size() -> None:
     model, large = Views(), torch.rand(1, 3, 64, 64)
-    assert input_size(model) == (1, 3, 32, 32)
+    assert viz.module_tree(model).input_size == (1, 3, 32, 32)
     for call in (
         lambda: viz.predict(model, large),
         lambda: viz.cam(model, large, "conv", target=1),
@@ -90,22 +88,19 @@ def test_an_input_that_becomes_several_rows_is_no_input_of_that_size() -> None:
     ):
         with pytest.raises(ValueError, match=r"4 rows of scores for 1 image.*x\.flatten\(1\)"):
             call()
-
-
-def test_a_summary_offers_no_size_that_turns_into_rows() -> None:
-    panel = viz.explore_summary(Views())
+    panel = viz.explore_summary(model)
     slider = panel.requests["side"]
     assert slider.disabled and slider.value == 32
     panel.close()
 
 
 def test_a_size_that_does_not_fit_calls_no_hook_of_the_reader() -> None:
-    model, seen = Cifar(), []
-    model.conv.register_forward_hook(lambda *args: seen.append("called"))
+    model, called = Cifar(), []
+    model.conv.register_forward_hook(lambda *args: called.append("conv"))
     with pytest.raises(ValueError, match="cannot run on an input of shape"):
         viz.module_tree(model, input_size=(1, 3, 64, 64))
     viz.explore_summary(model).close()
-    assert seen == []
+    assert called == []
 
 
 def test_a_summary_keeps_the_proportions_of_its_input() -> None:

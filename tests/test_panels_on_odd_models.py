@@ -12,15 +12,16 @@ from networks import SMALL, Cifar, Net
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.passes.sizes import input_size
+
+SIDE_32 = T.Compose([T.Resize((32, 32)), T.ToTensor()])  # what Cifar takes
 
 
-@pytest.mark.parametrize("model", [Cifar(), Cifar(1, 28)])
-def test_every_panel_works_on_a_small_network(model: Cifar) -> None:
-    _, channels, side, _ = input_size(model)
-    steps = [T.Resize((side, side)), T.ToTensor()]
-    transform = T.Compose([T.Grayscale(), *steps] if channels == 1 else steps)
-    labels = list("abcdefghij")
+@pytest.mark.parametrize(
+    ("channels", "transform"),
+    [(3, SIDE_32), (1, T.Compose([T.Grayscale(), T.Resize((28, 28)), T.ToTensor()]))],
+)
+def test_every_panel_works_on_a_small_network(channels: int, transform: T.Compose) -> None:
+    model, labels = Cifar(channels, 32 if channels == 3 else 28), list("abcdefghij")
     panel = viz.explore_saliency(model, "cat", transform=transform, labels=labels, method="guided")
     assert list(panel.scene.axes["method"]) == ["vanilla", "guided", "input_x_gradient"]
     panel.close()
@@ -65,13 +66,9 @@ def test_a_network_whose_output_is_maps_offers_layers_and_not_itself() -> None:
     panel.close()
 
 
-def test_a_relu_that_no_gradient_passes_leaves_guided_out(x: Tensor) -> None:
+def test_a_relu_that_no_gradient_passes_leaves_guided_out() -> None:
     class Unused(Net):
-        def __init__(self) -> None:
-            super().__init__(lambda net, x: F.gelu(x))
-            self.unused = nn.ReLU()
-
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Tensor:  # without ``last``, the only ReLU
             return self.fc(F.gelu(self.second(F.gelu(self.first(x)))).mean((2, 3)))
 
     panel = viz.explore_saliency(Unused(), "cat", transform=SMALL)
@@ -79,21 +76,21 @@ def test_a_relu_that_no_gradient_passes_leaves_guided_out(x: Tensor) -> None:
     panel.close()
 
 
-def test_a_cam_panel_takes_any_layer_with_maps_also_as_a_module() -> None:
-    model = viz.load_model()
+def test_panels_take_any_layer_with_maps_also_as_a_module(model: nn.Module) -> None:
     for layer in ("features.0", model.features[0]):
         panel = viz.explore_cam(model, layer=layer)
         assert panel.scene.axes["layer"][panel.view.i0] == "features.0"
         panel.close()
-    for explore in (viz.explore_feature_maps, viz.explore_activation_maximization):
-        net = Net()
-        kwargs = {"transform": SMALL} if explore is viz.explore_feature_maps else {"steps": 1}
-        panel = explore(net, layer=net.second, **kwargs)
+    net = Net()
+    for panel in (
+        viz.explore_feature_maps(net, "cat", layer=net.second, transform=SMALL),
+        viz.explore_activation_maximization(net, layer=net.second, steps=1),
+    ):
         assert panel.requests["layer"].value == "second"
         panel.close()
 
 
-def test_an_open_panel_follows_training_hooks_and_conversions(x: Tensor) -> None:
+def test_an_open_panel_follows_training_hooks_and_conversions() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(400, 3))
     model.eval()
     panel = viz.explore_feature_maps(model, "cat", transform=SMALL)
@@ -118,7 +115,7 @@ def test_an_open_panel_follows_training_hooks_and_conversions(x: Tensor) -> None
 
 
 def test_a_saved_panel_leaves_out_what_the_model_refuses(tmp_path: Any) -> None:
-    panel = viz.explore_cam(Cifar(), "cat", transform=T.Compose([T.Resize((32, 32)), T.ToTensor()]))
+    panel = viz.explore_cam(Cifar(), "cat", transform=SIDE_32)
     methods = panel.page().requests["method"]
     assert "cam" not in methods and {"gradcam", "layercam", "eigencam"} <= set(methods)
     assert panel.save_html(tmp_path / "cam.html").stat().st_size > 1000
@@ -128,8 +125,8 @@ def test_a_saved_panel_leaves_out_what_the_model_refuses(tmp_path: Any) -> None:
     both.close()
 
 
-def test_a_class_search_that_failed_does_not_block_the_other_controls() -> None:
-    panel = viz.explore_saliency(viz.load_model(), "cat")
+def test_a_class_search_that_failed_does_not_block_the_other_controls(model: nn.Module) -> None:
+    panel = viz.explore_saliency(model, "cat")
     panel.controls["other"].value = "shark"
     assert panel.wait(20) and "contain 'shark'" in panel.message
     panel.controls["photograph"].value = "panda"
@@ -139,8 +136,7 @@ def test_a_class_search_that_failed_does_not_block_the_other_controls() -> None:
 
 
 def test_a_class_that_another_network_does_not_know_is_cleared() -> None:
-    transform = T.Compose([T.Resize((32, 32)), T.ToTensor()])
-    panel = viz.explore_saliency(Cifar(), "cat", transform=transform)
+    panel = viz.explore_saliency(Cifar(), "cat", transform=SIDE_32)
     panel.controls["network"].value = "SqueezeNet 1.1"
     assert panel.wait(20)
     panel.controls["other"].value = "tabby"
@@ -154,9 +150,8 @@ def test_a_class_that_another_network_does_not_know_is_cleared() -> None:
 def test_a_closed_panel_says_so_where_it_is_shown() -> None:
     panel = viz.explore_module_tree(Net())
     panel.close()
-    assert panel._repr_mimebundle_()[0] == {
-        "text/plain": "This panel is closed. Run its cell again."
-    }
+    shown = {"text/plain": "This panel is closed. Run its cell again."}
+    assert panel._repr_mimebundle_()[0] == shown
 
 
 class Dictionary(Net):
@@ -169,61 +164,13 @@ class Dictionary(Net):
     [
         (lambda: viz.explore_activation_maximization(Cifar(), channel=99), "no channel 99.*0 to 3"),
         (lambda: viz.explore_kernels(Cifar(), out=99), "no output channel 99"),
-        (
-            lambda: viz.explore_feature_maps(Net(), "cat", transform=SMALL, channel=9),
-            "no channel 9",
-        ),
+        (lambda: viz.explore_feature_maps(Net(), transform=SMALL, channel=9), "no channel 9"),
         (lambda: viz.explore_summary(Cifar(), side=64), "side=64.*32"),
         (lambda: viz.explore_summary(Net(), batch=1000), "batch=1000"),
         (lambda: viz.explore_module_tree({}), "models is empty"),
-        (
-            lambda: viz.explore_saliency(Dictionary(), transform=SMALL, method="guided"),
-            "dict",
-        ),
+        (lambda: viz.explore_saliency(Dictionary(), transform=SMALL, method="guided"), "dict"),
     ],
 )
 def test_panels_refuse_what_the_functions_refuse(call: Callable[[], Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         call()
-
-
-def test_a_single_limit_beyond_all_values_turns_no_scale_round() -> None:
-    frames = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
-    assert viz.ImageStack(frames, {"n": [0]}, vmin=50).limits() == [(50.0, 50.0)]
-    assert viz.ImageStack(frames - 20, {"n": [0]}, vmax=-50).limits() == [(-50.0, -50.0)]
-
-
-def test_torchvisions_own_files_are_read_by_path_as_torchvision_reads_them(tmp_path: Any) -> None:
-    import torchvision
-
-    dense = viz.load_model("densenet121", weights=None)
-    old = {
-        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
-        for key, value in dense.state_dict().items()
-    }
-    assert old.keys() != dense.state_dict().keys()
-    torch.save(old, tmp_path / "densenet121.pth")
-    read = viz.load_model("densenet121", weights=tmp_path / "densenet121.pth")
-    x = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(read(x), dense(x))
-    google = torchvision.models.googlenet(weights=None, init_weights=False)
-    name = torchvision.models.GoogLeNet_Weights.DEFAULT.url.rpartition("/")[2]
-    for file, changed in ((name, True), ("mine.pth", False)):
-        torch.save(google.state_dict(), tmp_path / file)
-        loaded = viz.load_model("googlenet", weights=tmp_path / file)
-        assert loaded.transform_input is changed
-
-
-def test_a_transform_keeps_the_crop_of_the_photograph_and_not_of_a_probe() -> None:
-    class Keeps:
-        def __init__(self) -> None:
-            self.seen: list[Any] = []
-
-        def __call__(self, image: Any) -> Tensor:
-            self.seen.append(image)
-            return SMALL(image)
-
-    keeps = Keeps()
-    sample = viz.prepare(Net(), "cat", transform=keeps)
-    assert len(keeps.seen) == 1
-    assert sample.view.std() > 10

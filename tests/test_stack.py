@@ -24,8 +24,13 @@ def ramp(count: int = 6, scale: str = "sequential", **more: object) -> viz.Image
 
 
 def texts(figure: Figure) -> list[str]:
-    titles = [text for axes in figure.axes for artist in axes.collections for text in artist.texts]
-    return titles + [text.get_text() for text in figure.texts]
+    return [*titles(figure), *(text.get_text() for text in figure.texts)]
+
+
+def titles(figure: Figure) -> list[str]:
+    """Return the titles of the tiles, which are drawn as one artist."""
+    artists = [artist for axes in figure.axes for artist in axes.collections]
+    return [title for artist in artists for title in artist.get_label().split("\n\n")]
 
 
 def test_axes_and_frames_must_agree() -> None:
@@ -160,9 +165,8 @@ def test_the_title_says_how_many_fit_where_rows_were_left_out() -> None:
         figure = ramp(70, name="maps", base=base).plot(columns=1, photograph=photograph)
         (title,) = (text for text in texts(figure) if text.startswith("maps"))
         shown = int(re.fullmatch(r"maps \((\d+) of 70\)", title).group(1))
-        (titles,) = figure.axes[0].collections
-        assert len(titles.texts) == shown + photograph
-        assert titles.texts[-1] == str(shown - 1)
+        assert len(titles(figure)) == shown + photograph
+        assert titles(figure)[-1] == str(shown - 1)
 
 
 def test_titles_and_numbers_of_the_colour_bar_are_written() -> None:
@@ -310,3 +314,9 @@ def test_long_titles_name_the_axes_that_vary() -> None:
 def test_html_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no folder"):
         ramp().save_html(tmp_path / "missing" / "maps.html")
+
+
+def test_a_single_limit_beyond_all_values_turns_no_scale_round() -> None:
+    frames = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    assert viz.ImageStack(frames, {"n": [0]}, vmin=50).limits() == [(50.0, 50.0)]
+    assert viz.ImageStack(frames - 20, {"n": [0]}, vmax=-50).limits() == [(-50.0, -50.0)]

@@ -378,3 +378,18 @@ def test_model_colours_of_grey_pictures_takes_the_mean_of_the_channels() -> None
     torch.testing.assert_close(
         model_colours(grey).apply(rgb), (rgb - 0.13) / 0.31, rtol=0.02, atol=0.02
     )
+
+
+def test_a_transform_keeps_the_photograph_and_no_probe() -> None:
+    class Keeps:
+        def __init__(self) -> None:
+            self.images: list[Image.Image] = []
+
+        def __call__(self, image: Image.Image) -> Tensor:
+            self.images.append(image)
+            return T.Compose(PRE)(image)
+
+    keeps = Keeps()
+    sample = viz.prepare(nn.Conv2d(3, 4, 3), "cat", transform=keeps)
+    assert len(keeps.images) == 1
+    assert sample.view.std() > 10

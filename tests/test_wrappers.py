@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import SIZE, SMALL, TINY, Net, closure_over
+from networks import SIZE, SMALL, TINY, Net, closure_over, seeded
 from snapshots import difference, snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
@@ -16,58 +16,47 @@ from torch.nn.utils import parametrizations, prune
 import vizhelpers as viz
 
 
-def _normalised(how: Callable[[nn.Module], object]) -> Net:
-    net = Net()
-    how(net.first)
-    return net
-
-
-def _with_hook(hook: Callable[..., Any]) -> Net:
-    net = Net()
-    net.first.register_forward_hook(hook)
-    return net
-
-
-def _keeps_by_hook() -> Net:
-    """Its hook is a function of the model itself, which forward needs."""
-    net = Net(lambda net, x: net.kept * 2)
+def need_hook(net: Net) -> None:
+    """Make forward need what a hook, a function of the model itself, stores."""
+    net.between = lambda net, x: net.kept * 2
     net.first.register_forward_hook(lambda module, args, output: setattr(net, "kept", output))
-    return net
 
 
-def _with_method() -> Net:
-    net = Net()
+def replace_forward(net: Net) -> None:
     net.forward = MethodType(lambda self, x: Net.forward(self, x) * 2, net)  # type: ignore
-    return net
 
 
-def _with_lock() -> Net:
-    net = Net()
-    net.lock = threading.Lock()
-    return net
-
-
-UNUSUAL: dict[str, Callable[[], nn.Module]] = {
-    "old weight_norm": lambda: _normalised(torch.nn.utils.weight_norm),
-    "weight_norm": lambda: _normalised(parametrizations.weight_norm),
-    "old spectral_norm": lambda: _normalised(torch.nn.utils.spectral_norm),
-    "spectral_norm": lambda: _normalised(parametrizations.spectral_norm),
-    "orthogonal": lambda: _normalised(parametrizations.orthogonal),
-    "pruned": lambda: _normalised(lambda m: prune.l1_unstructured(m, "weight", 0.5)),
-    "a hook that computes": lambda: _with_hook(lambda module, args, output: output * 3),
-    "a hook that forward needs": _keeps_by_hook,
-    "a layer in a closure": lambda: Net(closure_over(nn.ReLU())),
-    "a replaced forward": _with_method,
-    "a lock": _with_lock,
-    "kept activations": lambda: Net(lambda net, x: setattr(net, "kept", x) or x),
+UNUSUAL: dict[str, Callable[[Net], object]] = {
+    "old weight_norm": lambda net: torch.nn.utils.weight_norm(net.first),
+    "weight_norm": lambda net: parametrizations.weight_norm(net.first),
+    "old spectral_norm": lambda net: torch.nn.utils.spectral_norm(net.first),
+    "spectral_norm": lambda net: parametrizations.spectral_norm(net.first),
+    "orthogonal": lambda net: parametrizations.orthogonal(net.first),
+    "pruned": lambda net: prune.l1_unstructured(net.first, "weight", 0.5),
+    "a hook that computes": lambda net: net.first.register_forward_hook(lambda m, a, o: o * 3),
+    "a hook that forward needs": need_hook,
+    "a layer in a closure": lambda net: setattr(net, "between", closure_over(nn.ReLU())),
+    "a replaced forward": replace_forward,
+    "a lock": lambda net: setattr(net, "lock", threading.Lock()),
+    "kept activations": lambda net: setattr(
+        net, "between", lambda net, x: setattr(net, "kept", x) or x
+    ),
 }
+each_unusual = pytest.mark.parametrize("kind", UNUSUAL)
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", UNUSUAL)
+def trained(kind: str, x: Tensor) -> Net:
+    """Return an unusual network as it is in the middle of training."""
+    net = Net()
+    UNUSUAL[kind](net)
+    net.train()(x).sum().backward()
+    return net
+
+
+@each_unusual
 def test_a_panel_shows_the_numbers_of_the_function(kind: str, x: Tensor) -> None:
-    model = UNUSUAL[kind]().train()
-    model(x).sum().backward()
+    model = trained(kind, x)
     sample = viz.prepare(model, "cat", transform=SMALL)
     panel = viz.explore_feature_maps(model, "cat", layer="first", transform=SMALL)
     maps = viz.feature_maps(model, sample, "first")
@@ -84,11 +73,9 @@ def test_a_panel_shows_the_numbers_of_the_function(kind: str, x: Tensor) -> None
     panel.close()
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", UNUSUAL)
+@each_unusual
 def test_nothing_moves_in_a_model_in_train_mode(kind: str, x: Tensor) -> None:
-    model = UNUSUAL[kind]().train()
-    model(x).sum().backward()
+    model = trained(kind, x)
     before = snapshot(model, x)
     viz.kernels(model, "first")
     viz.kernels(model, "first", random_seed=1)
@@ -106,43 +93,38 @@ def test_nothing_moves_in_a_model_in_train_mode(kind: str, x: Tensor) -> None:
         torch.testing.assert_close(value, state[name], rtol=0, atol=0)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", UNUSUAL)
-def test_random_weights_are_those_of_a_plain_layer_of_that_shape(kind: str) -> None:
-    model = UNUSUAL[kind]()
-    found = viz.kernels(model, "first", random_seed=5)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+@each_unusual
+def test_random_weights_are_those_of_a_plain_layer_of_that_shape(kind: str, x: Tensor) -> None:
+    model = trained(kind, x)
+    stack = viz.kernels(model, "first", random_seed=5)
+    with seeded(5):
         expected = nn.Conv2d(3, 4, 3).weight
-    np.testing.assert_array_equal(found.frames.reshape(4, 3, 3, 3), expected.detach().numpy())
-    assert found.name.startswith("RANDOM weights (seed 5)")
-    assert not np.allclose(found.frames, viz.kernels(model, "first").frames)
+    np.testing.assert_array_equal(stack.frames.reshape(4, 3, 3, 3), expected.detach().numpy())
+    assert stack.name.startswith("RANDOM weights (seed 5)")
+    assert not np.allclose(stack.frames, viz.kernels(model, "first").frames)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", UNUSUAL)
-def test_perturbation_methods_are_right_or_refuse_in_words(kind: str, x: Tensor) -> None:
-    """Ablation-CAM by hand: the share of the logit that is lost without a channel."""
-    model = UNUSUAL[kind]().eval()
-    model(x)
-    viz.cam(model, x, "last", method="scorecam")
-    try:
-        found = viz.cam(model, x, "last", target=2, method="ablationcam").frames[0]
-    except ValueError as refusal:
-        assert "scorecam" in str(refusal) and kind == "a hook that forward needs"
-        return
-    maps = viz.capture(model, x, "last")["last"][0]
-    whole = model(x)[0, 2].item()
+def ablation_cam(model: nn.Module, x: Tensor, layer: str, target: int) -> np.ndarray:
+    """Return Ablation-CAM by hand: a channel's weight is the share of the logit lost without it."""
+    maps, logit = viz.capture(model, x, layer)[layer][0], model(x)[0, target].item()
     weights = []
-    for channel in range(6):
-        handle = model.last.register_forward_hook(
+    for channel in range(len(maps)):
+        handle = model.get_submodule(layer).register_forward_hook(
             lambda m, a, o, c=channel: o.index_fill(1, torch.tensor([c]), 0.0)
         )
-        weights.append((whole - model(x)[0, 2].item()) / whole)
+        weights.append((logit - model(x)[0, target].item()) / logit)
         handle.remove()
-    expected = torch.einsum("c,chw->hw", torch.tensor(weights), maps).relu().detach()
+    return torch.einsum("c,chw->hw", torch.tensor(weights), maps).relu().numpy()
+
+
+@each_unusual
+def test_ablation_cam_is_the_share_of_the_logit_lost(kind: str, x: Tensor) -> None:
+    model = trained(kind, x).eval()
+    viz.cam(model, x, "last", method="scorecam")
+    expected = ablation_cam(model, x, "last", 2)
     assert expected.any()
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    ours = viz.cam(model, x, "last", target=2, method="ablationcam").frames[0]
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_ablation_cam_needs_no_copy(x: Tensor) -> None:
@@ -158,22 +140,13 @@ def test_ablation_cam_needs_no_copy(x: Tensor) -> None:
             h += 1
             return self.fc(h.mean((2, 3)))
 
-    model, index = Aliased().eval(), 2
+    model = Aliased().eval()
     for layer in ("first", "second"):
-        found = viz.cam(model, x, layer, target=index, method="ablationcam").frames[0]
-        maps, whole = viz.capture(model, x, layer)[layer][0], model(x)[0, index].item()
-        weights = []
-        for channel in range(len(maps)):
-            handle = model.get_submodule(layer).register_forward_hook(
-                lambda m, a, o, c=channel: o.index_fill(1, torch.tensor([c]), 0.0)
-            )
-            weights.append((whole - model(x)[0, index].item()) / whole)
-            handle.remove()
-        expected = torch.einsum("c,chw->hw", torch.tensor(weights), maps).relu()
-        np.testing.assert_allclose(found, expected.detach(), rtol=1e-3, atol=1e-5)
+        ours = viz.cam(model, x, layer, target=2, method="ablationcam").frames[0]
+        np.testing.assert_allclose(ours, ablation_cam(model, x, layer, 2), rtol=1e-3, atol=1e-5)
     tokens = TINY["attention"]
-    found = viz.cam(tokens.built(), tokens.x(), "norm2", target=1, method="ablationcam")
-    assert found.frames.shape == (1, 4, 4)
+    stack = viz.cam(tokens.built(), tokens.x(), "norm2", target=1, method="ablationcam")
+    assert stack.frames.shape == (1, 4, 4)
 
 
 def test_the_original_cam_reads_a_normalised_head_without_moving_it(x: Tensor) -> None:
