@@ -5,17 +5,19 @@ import re
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
-from panels import WAIT, ask, number, pixels, shown
+from panels import WAIT, ask, number, pixels, shown, uploaded
 from torch import nn
 
 import vizhelpers as viz
 from vizhelpers.view.live import panel as shell
-from vizhelpers.view.live.declaration import Choice, Declaration, Range
+from vizhelpers.view.live.declaration import Choice, Declaration, Range, Request, Search
 from vizhelpers.view.live.pages import page_of_stack
 from vizhelpers.view.live.panel import Panel
 from vizhelpers.view.live.progress import steps
@@ -243,3 +245,127 @@ def test_a_stacks_page_is_its_panels_page(kind: str, base: np.ndarray | None, bl
     panel = stack.explore()
     assert page_of_stack(stack) == panel.page()
     panel.close()
+
+
+# ---------------------------------------------------------------- what a declaration can say
+
+
+def declared(*controls: Request, compute: Callable[..., Scene] | None = None, **more: Any) -> Panel:
+    """Return a panel whose scene shows the number of its controls, or what ``compute`` returns."""
+    compute = compute or (lambda **values: number(len(values)))
+    return Panel(Declaration("P", compute, controls, **more))
+
+
+def test_options_and_bounds_follow_the_controls_before_them() -> None:
+    tops = {"a": 3, "b": 0}
+    panel = declared(
+        Choice("letter", ["a", "b"]),
+        Range("height", lambda letter: (0, tops[letter]), 3),
+        Choice("pair", lambda letter, height: [f"{letter}{height}", letter], lambda letter: letter),
+    )
+    slider, pair = panel.requests["height"], panel.requests["pair"]
+    assert (slider.value, slider.max, slider.disabled, pair.value) == (3, 3, False, "a")
+    pair.value = "a3"
+    ask(panel, height=2)
+    assert pair.options == ("a2", "a") and pair.value == "a", "the start, as a3 is gone"
+    ask(panel, letter="b")
+    assert (slider.value, slider.max, slider.disabled) == (0, 0, True)
+    assert pair.options == ("b0", "b") and pair.value == "b"
+    ask(panel, letter="a")
+    assert not slider.disabled and slider.value == 0
+    panel.close()
+
+
+def test_a_parameter_that_is_no_control_before_is_named() -> None:
+    with pytest.raises(
+        TypeError, match=r"letters is no control before this one\. Possible: letter"
+    ):
+        declared(Choice("letter", ["a"]), Choice("other", lambda letters: [letters]))
+
+
+def test_a_panel_that_cannot_be_made_leaves_no_widget() -> None:
+    before = set(widgets.Widget.get_manager_state()["state"])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'letter'"):
+        declared(Choice("letter", ["a"]), compute=lambda lettre: number(1))
+    assert set(widgets.Widget.get_manager_state()["state"]) == before
+
+
+def test_a_menu_with_one_option_can_be_hidden() -> None:
+    panel = declared(
+        Choice("a", ["x"], hide_single=True),
+        Choice("b", ["x"]),
+        Choice("c", ["x", "y"], hide_single=True),
+    )
+    hidden = {name: control.layout.display for name, control in panel.requests.items()}
+    assert hidden == {"a": "none", "b": None, "c": None}
+    panel.close()
+
+
+def test_an_axis_jumps_only_when_its_control_changes() -> None:
+    stack = viz.ImageStack(np.zeros((3, 2, 2)), {"layer": ["a", "b", "c"]})
+    panel = declared(
+        Range("jumper", (0, 9), jump={"layer": -1}),
+        Range("other", (0, 9)),
+        compute=lambda jumper, other: Scene([stack], name=f"{jumper}{other}"),
+        start={"layer": 1},
+    )
+    assert panel.view.i0 == 1
+    ask(panel, other=1)
+    assert panel.view.i0 == 1
+    ask(panel, jumper=1)
+    assert panel.view.i0 == 2 and panel.controls["layer"].value == "c"
+    panel.close()
+
+
+def test_a_page_has_the_offline_values_of_the_controls_as_they_are() -> None:
+    panel = declared(
+        Choice("letter", ["a", "b"]),
+        Range(
+            "height", (0, 9), label="how high", offline=lambda letter: {"a": [1], "b": [7]}[letter]
+        ),
+    )
+    assert panel.page().requests == {"letter": ["a"], "how high": ["0", "1"]}
+    ask(panel, letter="b")
+    assert panel.page().requests == {"letter": ["b"], "how high": ["0", "7"]}
+    panel.close()
+
+
+def test_an_upload_chooses_the_option_that_it_returns() -> None:
+    names = ["x"]
+
+    def add(upload: object) -> str:
+        names.append(f"upload {len(names)}")
+        return names[-1]
+
+    panel = declared(Choice("letter", lambda: names, upload=add))
+    button = panel.box.children[0].children[0]
+    button.set_trait("value", uploaded(b"data"))
+    assert panel.wait(WAIT) and panel.message == ""
+    assert panel.requests["letter"].value == "upload 1"
+    panel.close()
+
+
+def test_a_text_that_failed_is_cleared_by_the_next_change_of_another_control() -> None:
+    def compute(word: str, height: int) -> Scene:
+        if word not in ("", "known"):
+            raise ValueError(f"No {word}.")
+        return number(height)
+
+    search = Search("word", ["known"], lambda word: word == "known")
+    panel = declared(Range("height", (0, 9)), search, compute=compute)
+    ask(panel, word="typo")
+    assert panel.message.startswith("No typo.") and panel.requests["word"].value == "typo"
+    ask(panel, height=1)
+    assert panel.message == "" and panel.requests["word"].value == ""
+    ask(panel, word="known", height=2)
+    assert panel.requests["word"].value == "known"
+    panel.close()
+
+
+def test_closing_runs_each_callback_once() -> None:
+    calls: list[str] = []
+    panel = declared()
+    panel.on_close(lambda: calls.append("closed"))
+    panel.close()
+    panel.close()
+    assert calls == ["closed"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.layers import check_channel, layer_in, with_maps
 from vizhelpers.explore.networks import Networks
 from vizhelpers.inputs.layers import Layer, layer_names
@@ -19,7 +19,7 @@ _SIDE = 96  # pixels
 _ON_A_PAGE = 4  # filters
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_activation_maximization(
     model: nn.Module,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from vizhelpers.explore.classes import Classes, prediction_bars
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.layers import layer_in
 from vizhelpers.explore.networks import Networks
 from vizhelpers.explore.photographs import Photographs
@@ -22,7 +22,7 @@ _OFFERED = 8  # layers
 _TRIED = 4  # layers, for the original CAM
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_cam(
     model: nn.Module,
     image: Any = "cat",
@@ -64,25 +64,25 @@ def explore_cam(
         every, blocks = photographs.layers_for_cam(network, photograph)
         if method == "cam":  # the first that allows it
             return list(dict.fromkeys([blocks[-1], *reversed(every)]))[:_TRIED]
-        wanted = own_layer if network == first else None
+        extra = own_layer if network == first else None
         if CAM_METHODS[method] == "perturbation":  # takes seconds for each map
-            return [wanted or blocks[-1]]
-        return [name for name in every if name in blocks[-_OFFERED:] or name == wanted]
+            return [extra or blocks[-1]]
+        return [name for name in every if name in blocks[-_OFFERED:] or name == extra]
 
     def compute(network: str, photograph: str, method: str, other: str) -> Scene:
         own, sample = networks[network], photographs.sample(network, photograph)
         indices = classes.indices(network, photograph, other)
         if CAM_METHODS[method] == "perturbation":
             indices = indices[:1]
-        asked: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "layers": layers(network, photograph, method),
             "targets": indices,
             "labels": networks.labels(network),
         }
         if method == "cam":
-            stacks = [original_cam(own, sample, **asked)]
+            stacks = [original_cam(own, sample, **arguments)]
         else:
-            stacks = cams_by_layer(own, sample, method=method, **asked)
+            stacks = cams_by_layer(own, sample, method=method, **arguments)
         predictions = classes.predictions(network, photograph)
         where = [stack.axes["layer"][0] for stack in stacks]
         return Scene(

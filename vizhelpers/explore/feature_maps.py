@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.layers import check_channel, layer_in, with_maps
 from vizhelpers.explore.networks import Networks
 from vizhelpers.explore.photographs import Photographs
@@ -17,7 +17,7 @@ from vizhelpers.view.live.scene import Scene
 _ON_A_PAGE = 8  # layers
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_feature_maps(
     model: nn.Module,
     image: Any = "cat",

@@ -20,7 +20,7 @@ _SCALARS = (type(None), bool, int, float, complex, str)
 _BY_IDENTITY = (type, ModuleType, BuiltinFunctionType)
 
 
-def one_for_each_call(explore: Callable[P, Panel]) -> Callable[P, Panel]:
+def replaces_earlier_panel(explore: Callable[P, Panel]) -> Callable[P, Panel]:
     """Return a function that closes the panel of an earlier call with equal arguments.
 
     A cell that runs again thereby replaces its panel. With ``keep=True`` nothing is closed. The

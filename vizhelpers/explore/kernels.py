@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import nn
 
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.layers import check_channel
 from vizhelpers.explore.networks import Networks
 from vizhelpers.inputs.layers import Layer, layer_names, path_of
@@ -18,7 +18,7 @@ from vizhelpers.view.live.scene import Scene
 from vizhelpers.view.static import side_by_side
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_kernels(
     model: nn.Module, *, layer: Layer | None = None, out: int = 0, keep: bool = False
 ) -> Panel:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.networks import Models, Networks
 from vizhelpers.inputs.arguments import whole
 from vizhelpers.inputs.layers import layer_names
@@ -12,7 +12,7 @@ from vizhelpers.view.live.panel import Panel
 from vizhelpers.view.live.scene import Scene
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_module_tree(
     models: Models,
     *,

@@ -61,7 +61,7 @@ class Networks:
         """Offer ``models`` first, then the other networks.
 
         Args:
-            models: the user's own, one or ``{name: model}``.
+            models: the user's own: a model, or ``{name: model}``.
             size: (N, C, H, W) of the input of the user's models; None finds a size that they take.
             transform: PIL image -> tensor, for the user's models.
             labels: class names, for the user's models.
@@ -85,7 +85,7 @@ class Networks:
         }
         self.map_shapes = self.cached(self._map_shapes)
         self.layers_for_cam = self.cached(self._layers_for_cam)
-        self.size = self.cached(self._found_size)
+        self.size = self.cached(self._input_size)
         self.names = [*self.given, *self._others]
 
     def choice(self, name: str = "network", **more: Any) -> Choice:
@@ -129,7 +129,7 @@ class Networks:
         """Return the user's class names for one of the user's models; None for other networks."""
         return self._labels if name in self.given else None
 
-    def _found_size(self, name: str) -> tuple[int, ...]:
+    def _input_size(self, name: str) -> tuple[int, ...]:
         """Return the size of a network's input, (N, C, H, W)."""
         if self._size is not None and name in self.given:
             return dry_run(self[name], [self._size], runs)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from vizhelpers.explore.classes import Classes
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.networks import Networks
 from vizhelpers.explore.photographs import Photographs
 from vizhelpers.inputs.errors import unknown
@@ -18,7 +18,7 @@ from vizhelpers.view.live.panel import Panel
 from vizhelpers.view.live.scene import Scene
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_saliency(
     model: nn.Module,
     image: Any = "cat",

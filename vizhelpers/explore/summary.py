@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vizhelpers.explore.identity import one_for_each_call
+from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.networks import Models, Networks
 from vizhelpers.inputs.arguments import optional, whole
 from vizhelpers.methods.structure import ModelSummary, summary
@@ -18,7 +18,7 @@ _BATCHES = (1, 2, 4, 5, 6, 8, 16, 32, 64)  # of a saved page
 _SIDES = (32, 64, 128, 224, 320, 448, 512)
 
 
-@one_for_each_call
+@replaces_earlier_panel
 def explore_summary(
     models: Models,
     *,

@@ -87,9 +87,9 @@ class Choice(Request):
         options = list(resolved(self.options, values))
         if list(widget.options) != options:
             possible = [value for _, value in pairs(options)]
-            wanted = (widget.value, resolved(self.start, values), possible[0])
+            preferred = (widget.value, resolved(self.start, values), possible[0])
             widget.options = options
-            widget.value = next(value for value in wanted if value in possible)
+            widget.value = next(value for value in preferred if value in possible)
         hidden = self.hide_single and len(options) == 1
         widget.layout.display = "none" if hidden else None
 
@@ -130,8 +130,8 @@ class Search(Request):
     Attributes:
         suggestions: the texts to suggest. The browser's own suggestions match inside words
             ("education" for "cat"); ``view.js`` suggests texts that contain the typed words.
-        accepts: whether a text can be used; a function that may also name this control. A text that
-            cannot be used is cleared when a reader changes another control: otherwise that change
+        accepts: whether a text is usable; a function whose parameters may include this control. An
+            unusable text is cleared when a reader changes another control: otherwise that change
             would fail as well.
         placeholder: shown in the empty box.
     """
@@ -153,7 +153,7 @@ class Search(Request):
         return box
 
     def settle(self, widget: widgets.Combobox, values: Values, changed: bool) -> None:
-        """Update the suggestions; clear a text that cannot be used and was not typed just now."""
+        """Update the suggestions; clear an unusable text, unless it has just been typed."""
         widget.options = resolved(self.suggestions, values)
         text = widget.value
         if text and not changed and not resolved(self.accepts, {**values, self.name: text}):

@@ -60,9 +60,13 @@ class Panel:
         self._closing: list[Callable[[], object]] = []
         self._row = widgets.VBox(self._requests.column())
         self.box = widgets.VBox([self._row, self.view])
-        self._settle()
-        self._shown_values = self._requests.values()
-        self._show(self._scene_for(self._shown_values))
+        try:
+            self._settle()
+            self._shown_values = self._requests.values()
+            self._show(self._scene_for(self._shown_values))
+        except BaseException:
+            self.close()
+            raise
         self._line = f"{self.title} [{', '.join(self.controls)}]"
         self._requests.observe(self._changed, self._refuse_upload)
         self.view.on_msg(self._receive)
@@ -108,13 +112,17 @@ class Panel:
         with self._lock:
             self._failed_upload = self.view.message = message
 
-    def _answer(self, wanted: Callable[[], bool]) -> None:
-        """Compute and show the scene of the current values; runs in the worker's thread."""
+    def _answer(self, newest: Callable[[], bool]) -> None:
+        """Compute and show the scene of the current values; runs in the worker's thread.
+
+        Args:
+            newest: returns False when this job is no longer the newest.
+        """
 
         def report(what: str, done: int, total: int) -> bool:
-            if wanted() and total > 2:
+            if newest() and total > 2:
                 self.view.progress = done / total
-            return wanted()
+            return newest()
 
         message = ""
         try:
@@ -123,7 +131,7 @@ class Panel:
                 values = self._requests.values()
                 scene = self._scene_for(values)
             with self._lock:
-                if wanted():
+                if newest():
                     jumps = self._requests.jumps(self._shown_values, values)
                     self._shown_values = values
                     self._show(scene, jumps)
@@ -136,7 +144,7 @@ class Panel:
             message = f"{type(error).__name__}: {error}"
             _log.exception("panel %r failed", self.title)
         with self._lock:
-            if wanted():
+            if newest():
                 if message:
                     message = self._with_what_is_shown(message)
                 self.view.message, self.view.busy = message or self._failed_upload, ""
@@ -167,10 +175,10 @@ class Panel:
             # Repeat it when the job has ended: until then the job may change the options.
             self._worker.submit(self._settle_back)
 
-    def _settle_back(self, wanted: Callable[[], bool]) -> None:
+    def _settle_back(self, newest: Callable[[], bool]) -> None:
         """Return the requests and their options to the picture's; runs in the worker's thread."""
         with self._lock:
-            if wanted():
+            if newest():
                 self._requests.go_to(self._shown_values)
                 self._settle()
                 self._requests.go_to(self._shown_values)

@@ -1,7 +1,7 @@
-"""Long work tells how far it is, and can be stopped, without an argument in every function.
+"""Progress reports and cancellation of long loops, without an argument in every function.
 
-A loop that takes seconds runs over ``steps(...)``. Nothing happens there unless the caller is
-inside ``watching(...)``, which is per thread (a context variable), as a panel's worker is.
+A loop that takes seconds iterates over ``steps(...)``. That reports to the function that the caller
+registered by ``watching(...)``, if any. The registration is per thread (a context variable).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ _report: ContextVar[Report | None] = ContextVar("vizhelpers_progress", default=N
 
 
 class Cancelled(Exception):
-    """The caller asked a loop over ``steps`` to stop."""
+    """A loop over ``steps`` was cancelled."""
 
 
 @contextmanager
 def watching(report: Report) -> Iterator[None]:
-    """Have ``report(what, done, total)`` called at each step; where it returns False, stop."""
+    """Call ``report(what, done, total)`` at each step of this thread; False cancels the loop."""
     token = _report.set(report)
     try:
         yield
@@ -29,15 +29,15 @@ def watching(report: Report) -> Iterator[None]:
 
 
 def watched() -> bool:
-    """Whether somebody watches the loops of this thread."""
+    """Return whether a report function is registered in this thread."""
     return _report.get() is not None
 
 
 def steps(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield the items; before each, tell whoever is watching, and stop if asked to.
+    """Yield the items; report before each of them.
 
     Raises:
-        Cancelled: the watcher returned False.
+        Cancelled: the report function returned False.
     """
     report = _report.get()
     for done, item in enumerate(items):

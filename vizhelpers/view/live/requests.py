@@ -12,7 +12,7 @@ from vizhelpers.view.live.declaration import Choice, Request, Values, pairs, res
 
 
 class Requests:
-    """One ipywidget for each declared control, and an upload button for a ``Choice`` that has one.
+    """An ipywidget for each declared control, and a button for each ``Choice`` with an upload.
 
     Attributes:
         widgets: control name -> ipywidget, in the declared order.

@@ -1,4 +1,4 @@
-"""The live view: one widget that draws a stack on a canvas, in ``view.js``."""
+"""The live view: a widget that draws a scene on a canvas, in ``view.js``."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ HERE = Path(__file__).parent
 
 
 class StackView(anywidget.AnyWidget):
-    """Frames on a canvas. Everything that moves is drawn in the browser; the kernel is not asked.
+    """Frames on a canvas. A change of position is drawn in the browser, without the kernel.
 
     Attributes:
-        scene: what to draw, as ``wire.pack`` and the charts give it; sent once, bytes as bytes.
-        i0: position on the first axis; moved in the browser, by a slider linked to it.
-        i1: position on the second.
-        i2: position on the third.
-        blend: share of the map where it is laid on the photograph, in percent; 100 shows the map
-            alone, pixel by pixel.
-        own_scale: 0 for the stack's own scale, 1 for a scale of each frame's own.
+        scene: the payload of a ``Scene``; it is sent once, bytes as bytes.
+        i0: position on the first axis; a linked slider moves it in the browser.
+        i1: position on the second axis.
+        i2: position on the third axis.
+        blend: share of the map over the photograph, in percent; 100 shows the map alone, pixel by
+            pixel.
+        own_scale: 0 for the scale of the stack, 1 for a scale for each frame.
         grid: 1 to show all frames as thumbnails below the picture.
-        busy: what is being computed, or "".
-        progress: how much of it is done, 0..1; below 0 where nobody knows.
-        message: what went wrong, or "".
+        busy: text that says what is being computed, or "".
+        progress: share of it that is done, 0..1; negative if unknown.
+        message: text of an error, or "".
     """
 
     # Given a path, anywidget would watch the file, and never free a closed view.

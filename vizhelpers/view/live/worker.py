@@ -1,4 +1,4 @@
-"""One thread for a panel's slow work: always the newest request, never a queue of old ones."""
+"""A thread for a panel's slow work, which computes only the newest request."""
 
 import logging
 import threading
@@ -10,21 +10,21 @@ Job = Callable[[Callable[[], bool]], None]
 
 
 class Worker:
-    """Runs one job at a time in a thread of its own; a newer job replaces one that waits.
+    """Runs one job at a time in its own thread; a newer job replaces a waiting job.
 
-    The thread starts with the first job and ends when nothing is left to do, so that an idle
-    panel costs no thread. A job gets a function that says whether it is still wanted.
+    The thread starts with the first job and ends when no job is left, so that an idle panel has no
+    thread. Each job is called with a function that returns whether the job is the newest.
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Start no thread yet."""
         self._lock = threading.Condition()
         self._pending: Job | None = None
-        self._serial = 0  # of the newest request
+        self._serial = 0  # number of the newest job
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> None:
-        """Have ``job`` run as soon as possible; what waits or runs is no longer wanted."""
+        """Run ``job`` as soon as possible; a running job and a waiting job are out of date."""
         with self._lock:
             self._serial += 1
             self._pending = job
@@ -33,18 +33,18 @@ class Worker:
                 self._thread.start()
 
     def cancel(self) -> None:
-        """Make whatever waits or runs unwanted; a running job ends at its next step."""
+        """Drop the waiting job; a running job is out of date and ends at its next step."""
         with self._lock:
             self._serial += 1
             self._pending = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing runs or waits; False where ``timeout`` seconds were not enough."""
+        """Wait until no job runs or waits; return False after ``timeout`` seconds."""
         with self._lock:
             return self._lock.wait_for(lambda: self._thread is None, timeout)
 
     def runs_here(self) -> bool:
-        """Whether the caller is this worker's own thread."""
+        """Return whether the caller runs in this worker's thread."""
         return threading.current_thread() is self._thread
 
     def _run(self) -> None:
@@ -58,7 +58,7 @@ class Worker:
                     return
             try:
                 job(partial(self._is_newest, serial))
-            except Exception:  # else the thread would be gone, and no later job would run
+            except Exception:  # otherwise the thread would end, and no later job would run
                 _log.exception("a job failed")
 
     def _is_newest(self, serial: int) -> bool:
