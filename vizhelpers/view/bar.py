@@ -8,23 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vizhelpers.view.canvas import FONT, LINE, text_width
 from vizhelpers.view.colour import COLOUR_MAPS
-from vizhelpers.view.letters import FONT, LINE, usual_width
 
 _LEFT = 0.12  # inches from the tiles to the bar
 _WIDTH = 0.12
 _NUMBERS = 0.46  # inches for ticks and their numbers
 _ABOVE = 0.1  # inches from the title to the bar, and from its label to the lower edge
-_LONGEST = 100  # letters of a label's line
+_LONGEST = 100  # letters in a line of the label
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What the colour bar says: the scale's name, the values at its ends, and a label.
+    """A colour bar: the name of its scale, its label, and the values of its first and last colour.
 
-    Without ``low`` and ``high`` the tiles have different scales; the bar then runs from "lowest"
-    to "highest", and the numbers stand in the tiles' titles. With ends that are NaN or infinite it
-    says "no numbers".
+    Without ``low`` and ``high`` the tiles have different scales: the bar is marked "low" and
+    "high", or "−max", "0" and "+max". With a NaN or infinite end it is marked "no numbers".
     """
 
     scale: str
@@ -34,40 +33,36 @@ class Bar:
 
     @property
     def room(self) -> float:
-        """Inches that the bar takes to the right of the tiles."""
+        """Width of the bar with its numbers and its label, in inches."""
         return _LEFT + _WIDTH + _NUMBERS + LINE * (self.label.count("\n") + 1)
 
     @property
     def height(self) -> float:
-        """Inches that the bar and its label need at least."""
+        """Least height of the bar and its label, in inches."""
         return max(1.0, self.length) + 2 * _ABOVE
 
     @property
     def length(self) -> float:
-        """Inches that the label's longest line takes, by its letters' usual width.
-
-        Not measured: fonts are drawn a pixel wider or narrower by other versions of matplotlib,
-        and a figure's size has to be the same everywhere.
-        """
-        return max(map(usual_width, self.text.split("\n"))) * FONT / 72
+        """Length of the label's longest line, in inches."""
+        return max(text_width(line, FONT) for line in self.text.split("\n"))
 
     @property
     def text(self) -> str:
-        """The label, with lines of a length that a figure can hold."""
+        """The label, each line shortened to at most 100 letters."""
         lines = self.label.split("\n")
         short = [f"{line[: _LONGEST - 1]}…" if len(line) > _LONGEST else line for line in lines]
         return "\n".join(short)
 
 
 def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> None:
-    """Draw a colour bar.
+    """Draw a colour bar to the right of the tiles.
 
     Args:
-        figure: on which.
-        bar: what it says.
-        left: where the tiles end, in inches from the left.
-        top: where they begin, in inches from the top.
-        area: how high they are, in inches.
+        figure: figure that holds the tiles.
+        bar: scale, label and ends.
+        left: right edge of the tiles, in inches from the figure's left edge.
+        top: upper edge of the tiles, in inches from the figure's upper edge.
+        area: height of the tiles, in inches.
     """
     width, height = figure.get_size_inches()
     long = min(max(area - 2 * _ABOVE, 1.0), 2.6)
@@ -80,7 +75,7 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
     start = 0.0 if unknown else low
     colour_bar(axes, COLOUR_MAPS[bar.scale], start, start + 1 if flat else high)
     axes.tick_params(labelsize=FONT - 1)
-    # A label that is longer than the bar hangs down from its upper end.
+    # A label that is longer than the bar begins at the bar's upper end.
     where: Literal["center", "top"] = "center" if bar.length <= long else "top"
     axes.set_ylabel(bar.text, fontsize=FONT, loc=where)
     if bar.low is None:
@@ -89,7 +84,7 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
         axes.set_yticks(list(ends), labels=list(names))
     elif flat:
         words = "no numbers" if unknown else f"{low + 0:g} everywhere"
-        # Along the bar: across, the words would be cut off at the figure's edge.
+        # Upright, because horizontal words would be cut off at the figure's edge.
         axes.set_yticks([start], labels=[words], rotation=90, va="bottom")
     else:
         values = np.linspace(low, high, 5)
@@ -97,9 +92,9 @@ def draw_bar(figure: Figure, bar: Bar, left: float, top: float, area: float) -> 
 
 
 def colour_bar(axes: Axes, cmap: Any, low: float, high: float) -> None:
-    """Fill a pair of axes with the colours from ``low`` to ``high``, their values on the right.
+    """Fill axes with the colours from ``low`` to ``high``, ticks on the right.
 
-    matplotlib's own colour bar has axes and locators of its own and takes twice as long.
+    ``figure.colorbar`` takes 4 ms longer, a fifth of all drawing of a small montage.
     """
     steps = np.linspace(0, 1, 256)[:, None]
     axes.imshow(
