@@ -1,4 +1,4 @@
-"""A scene: which frame stands where, on which scale, and which controls it needs."""
+"""A scene: the position of each frame, its colour scale, and the controls that it needs."""
 
 import json
 import re
@@ -38,23 +38,23 @@ def test_every_frame_keeps_its_layers_size_and_scale(ragged: Scene) -> None:
 
 
 @pytest.mark.parametrize("chosen", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_a_frame_is_found_by_one_index_for_each_axis(
+def test_a_frame_is_selected_by_an_index_on_each_axis(
     ragged: Scene, chosen: tuple[int, int]
 ) -> None:
     layer, number = chosen
-    one = ragged.only(ragged.frame_at(chosen))
-    np.testing.assert_array_equal(one.frames[0], ragged.stacks[layer].frames[number])
-    assert one.limits() == ragged.stacks[layer].limits()[:1]
+    frame = ragged.only(ragged.frame_at(chosen))
+    np.testing.assert_array_equal(frame.frames[0], ragged.stacks[layer].frames[number])
+    assert frame.limits() == ragged.stacks[layer].limits()[:1]
 
 
 def test_an_index_beyond_the_end_means_the_last(ragged: Scene) -> None:
     assert ragged.frame_at((1, 7)) == 3
 
 
-def test_one_stack_says_all_of_it_itself() -> None:
-    one = stack("early", 4, scale_group="class")
-    scene = Scene([one])
-    assert scene.axes == one.axes and scene.name == "early" and scene.group == "class"
+def test_a_scene_of_one_stack_has_its_axes_name_and_scale_group() -> None:
+    single = stack("early", 4, scale_group="class")
+    scene = Scene([single])
+    assert scene.axes == single.axes and scene.name == "early" and scene.group == "class"
 
 
 def test_stacks_of_one_frame_have_scales_of_their_own() -> None:
@@ -141,18 +141,18 @@ def test_axes_frames_and_charts_must_fit() -> None:
 
 def test_charts_alone_stand_below_each_other() -> None:
     bars = Bars("B", [("a",)], [1.0], ["1"])
-    one = Scene(charts=[[bars]]).figure()
+    single = Scene(charts=[[bars]]).figure()
     two = Scene(charts=[[bars, bars]]).figure()
-    assert two.get_figheight() == pytest.approx(2 * one.get_figheight(), abs=0.02)
-    assert two.get_figwidth() == pytest.approx(one.get_figwidth(), abs=0.02)
+    assert two.get_figheight() == pytest.approx(2 * single.get_figheight(), abs=0.02)
+    assert two.get_figwidth() == pytest.approx(single.get_figwidth(), abs=0.02)
 
 
 def test_a_scene_needs_a_control_for_each_axis_that_varies_and_for_its_colours(
     ragged: Scene,
 ) -> None:
-    found = {control.trait: control for control in controls_of(ragged)}
-    assert list(found) == ["i0", "i1", "blend", "own_scale", "grid"]
-    assert (found["i0"].name, list(found["i0"].labels)) == ("layer", ["early", "late"])
+    controls = {control.trait: control for control in controls_of(ragged)}
+    assert list(controls) == ["i0", "i1", "blend", "own_scale", "grid"]
+    assert (controls["i0"].name, list(controls["i0"].labels)) == ("layer", ["early", "late"])
     assert controls_of(Scene(charts=[[Bars("B", [("a",)], [1.0], ["1"])]])) == []
 
 

@@ -1,4 +1,4 @@
-"""A panel's thread, and how long work tells how far it is and is stopped."""
+"""A panel's thread, and progress reports and cancellation of long loops."""
 
 import threading
 import time
@@ -9,23 +9,23 @@ import pytest
 from vizhelpers.view.live.progress import Cancelled, steps, watching
 from vizhelpers.view.live.worker import Worker
 
-SOON = 10.0  # seconds that only a fault needs in full
+SOON = 10.0  # seconds; only a test that fails waits so long
 
 
 class Held:
-    """A job that says when it has started, and ends when it is let go."""
+    """A job that signals its start, and ends after ``let_go`` is set."""
 
     def __init__(self) -> None:
         self.started, self.let_go = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
-        self.wanted: list[bool] = []
+        self.newest: list[bool] = []
 
-    def __call__(self, wanted: Callable[[], bool]) -> None:
+    def __call__(self, newest: Callable[[], bool]) -> None:
         self.thread = threading.current_thread()
-        self.wanted.append(wanted())
+        self.newest.append(newest())
         self.started.set()
         assert self.let_go.wait(SOON)
-        self.wanted.append(wanted())
+        self.newest.append(newest())
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def worker() -> Worker:
 
 @pytest.fixture
 def held(worker: Worker) -> Held:
-    """A job that runs now."""
+    """A running job."""
     job = Held()
     worker.submit(job)
     assert job.started.wait(SOON)
@@ -53,19 +53,19 @@ def finish(worker: Worker, held: Held) -> None:
 def test_a_job_that_raises_is_logged_and_the_next_one_runs(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(wanted: Callable[[], bool]) -> None:
+    def broken(newest: Callable[[], bool]) -> None:
         raise ZeroDivisionError
 
     worker.submit(broken)
     assert worker.wait(SOON) and "a job failed" in caplog.text
     done = threading.Event()
-    worker.submit(lambda wanted: done.set())
+    worker.submit(lambda newest: done.set())
     assert worker.wait(SOON) and done.is_set()
 
 
 def test_a_job_runs_in_a_thread_of_its_own_that_the_worker_knows(worker: Worker) -> None:
     inside: list[bool] = []
-    worker.submit(lambda wanted: inside.append(worker.runs_here()))
+    worker.submit(lambda newest: inside.append(worker.runs_here()))
     assert worker.wait(SOON)
     assert inside == [True]
     assert not worker.runs_here()
@@ -74,21 +74,21 @@ def test_a_job_runs_in_a_thread_of_its_own_that_the_worker_knows(worker: Worker)
 def test_of_the_jobs_that_wait_only_the_newest_is_run(worker: Worker, held: Held) -> None:
     ran: list[int] = []
     for number in range(3):
-        worker.submit(lambda wanted, number=number: ran.append(number))
+        worker.submit(lambda newest, number=number: ran.append(number))
     finish(worker, held)
     assert ran == [2]
 
 
-def test_the_newest_job_is_wanted_to_its_end(worker: Worker, held: Held) -> None:
+def test_the_newest_job_stays_the_newest_to_its_end(worker: Worker, held: Held) -> None:
     finish(worker, held)
-    assert held.wanted == [True, True]
+    assert held.newest == [True, True]
 
 
 def test_a_running_job_sees_that_a_newer_one_replaced_it(worker: Worker, held: Held) -> None:
     newer: list[bool] = []
-    worker.submit(lambda wanted: newer.append(wanted()))
+    worker.submit(lambda newest: newer.append(newest()))
     finish(worker, held)
-    assert held.wanted == [True, False]
+    assert held.newest == [True, False]
     assert newer == [True]
 
 
@@ -98,43 +98,43 @@ def test_jobs_never_run_side_by_side(worker: Worker, held: Held) -> None:
     assert not second.started.is_set()
     held.let_go.set()
     assert second.started.wait(SOON)
-    assert len(held.wanted) == 2, "the first one was still running"
+    assert len(held.newest) == 2, "the first one was still running"
     finish(worker, second)
 
 
-def test_cancel_makes_the_running_job_unwanted_and_drops_the_waiting_one(
+def test_cancel_makes_the_running_job_out_of_date_and_drops_the_waiting_job(
     worker: Worker, held: Held
 ) -> None:
     ran: list[str] = []
-    worker.submit(lambda wanted: ran.append("waiting"))
+    worker.submit(lambda newest: ran.append("waiting"))
     worker.cancel()
     finish(worker, held)
-    assert held.wanted == [True, False]
+    assert held.newest == [True, False]
     assert ran == []
 
 
 def test_cancel_of_an_idle_worker_does_nothing(worker: Worker) -> None:
     ran: list[bool] = []
     worker.cancel()
-    worker.submit(lambda wanted: ran.append(wanted()))
+    worker.submit(lambda newest: ran.append(newest()))
     assert worker.wait(SOON)
     assert ran == [True]
 
 
-def test_wait_tells_whether_the_time_was_enough(worker: Worker, held: Held) -> None:
+def test_wait_returns_whether_the_work_ended_in_time(worker: Worker, held: Held) -> None:
     assert not worker.wait(0.01)
     finish(worker, held)
     assert worker.wait(0)
 
 
-def test_whoever_waits_is_woken_when_the_work_is_done(worker: Worker, held: Held) -> None:
+def test_wait_returns_as_soon_as_the_work_ends(worker: Worker, held: Held) -> None:
     started = time.monotonic()
     threading.Timer(0.05, held.let_go.set).start()
     assert worker.wait(SOON)
     assert time.monotonic() - started < SOON
 
 
-def test_a_worker_that_was_never_asked_is_not_waited_for(worker: Worker) -> None:
+def test_wait_returns_at_once_for_a_worker_without_jobs(worker: Worker) -> None:
     assert worker.wait(0)
 
 
@@ -152,50 +152,50 @@ def test_an_idle_worker_takes_up_work_again(worker: Worker, held: Held) -> None:
     assert again.started.wait(SOON)
     assert again.thread is not held.thread
     finish(worker, again)
-    assert again.wanted == [True, True]
+    assert again.newest == [True, True]
 
 
-def test_a_job_may_ask_for_the_next_one(worker: Worker) -> None:
-    seen: list[bool] = []
+def test_a_job_may_submit_the_next_job(worker: Worker) -> None:
+    states: list[bool] = []
 
-    def first(wanted: Callable[[], bool]) -> None:
-        worker.submit(lambda wanted: seen.append(wanted()))
-        seen.append(wanted())
+    def first(newest: Callable[[], bool]) -> None:
+        worker.submit(lambda newest: states.append(newest()))
+        states.append(newest())
 
     worker.submit(first)
     assert worker.wait(SOON)
-    assert seen == [False, True]
+    assert states == [False, True]
 
 
-def test_whoever_asks_last_is_answered_however_many_ask_at_once(worker: Worker) -> None:
+def test_the_last_job_runs_however_many_threads_submit_at_once(worker: Worker) -> None:
     start, ran = threading.Barrier(8), []
 
-    def ask(number: int) -> None:
+    def submit(number: int) -> None:
         start.wait(SOON)
         for _ in range(50):
-            worker.submit(lambda wanted: ran.append(number))
+            worker.submit(lambda newest: ran.append(number))
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(SOON)
-    worker.submit(lambda wanted: ran.append("last"))
+    worker.submit(lambda newest: ran.append("last"))
     assert worker.wait(SOON)
     assert ran[-1] == "last"
 
 
-# ------------------------------------------------------------ steps and whoever watches
+# ------------------------------------------------------------ steps and reports
 
 
 class Watcher:
-    """Keeps what it is told, and says stop when ``until`` steps are done."""
+    """A report function that keeps its arguments, and cancels when ``until`` steps are done."""
 
     def __init__(self, until: int = 1000) -> None:
-        self.until, self.told = until, []
+        self.until, self.reports = until, []
 
     def __call__(self, what: str, done: int, total: int) -> bool:
-        self.told.append((what, done, total))
+        self.reports.append((what, done, total))
         return done < self.until
 
 
@@ -204,16 +204,16 @@ def test_unwatched_steps_are_a_plain_loop() -> None:
     assert list(steps([], "nothing")) == []
 
 
-def test_each_step_is_told_before_it_is_taken() -> None:
-    watcher, seen = Watcher(), []
+def test_each_step_is_reported_before_it_is_taken() -> None:
+    watcher, reported = Watcher(), []
     with watching(watcher):
         for item in steps("ab", "letters"):
-            seen.append((item, len(watcher.told)))
-    assert watcher.told == [("letters", 0, 2), ("letters", 1, 2)]
-    assert seen == [("a", 1), ("b", 2)]
+            reported.append((item, len(watcher.reports)))
+    assert watcher.reports == [("letters", 0, 2), ("letters", 1, 2)]
+    assert reported == [("a", 1), ("b", 2)]
 
 
-def test_a_watcher_that_says_no_stops_the_loop_before_the_next_step() -> None:
+def test_a_report_that_returns_false_cancels_the_loop_before_the_next_step() -> None:
     taken = []
     with watching(Watcher(until=2)), pytest.raises(Cancelled, match="letters 2 of 5"):
         for item in steps("abcde", "letters"):
@@ -221,39 +221,39 @@ def test_a_watcher_that_says_no_stops_the_loop_before_the_next_step() -> None:
     assert taken == ["a", "b"]
 
 
-def test_nobody_watches_any_more_after_the_block_even_if_it_raised() -> None:
+def test_no_report_is_registered_after_the_block_even_if_it_raised() -> None:
     watcher = Watcher(until=0)
     with pytest.raises(Cancelled), watching(watcher):
         list(steps("ab", "letters"))
     assert list(steps("ab", "letters")) == ["a", "b"]
-    assert len(watcher.told) == 1
+    assert len(watcher.reports) == 1
 
 
-def test_an_inner_watcher_takes_the_place_of_the_outer_one_for_its_block() -> None:
+def test_an_inner_report_replaces_the_outer_report_in_its_block() -> None:
     outer, inner = Watcher(), Watcher()
     with watching(outer):
         with watching(inner):
             list(steps("a", "inside"))
         list(steps("b", "outside"))
-    assert inner.told == [("inside", 0, 1)]
-    assert outer.told == [("outside", 0, 1)]
+    assert inner.reports == [("inside", 0, 1)]
+    assert outer.reports == [("outside", 0, 1)]
 
 
-def test_the_loop_of_another_thread_is_not_told() -> None:
+def test_the_loop_of_another_thread_is_not_reported() -> None:
     watcher, taken = Watcher(until=0), []
     with watching(watcher):
         thread = threading.Thread(target=lambda: taken.extend(steps("ab", "elsewhere")))
         thread.start()
         thread.join(SOON)
     assert taken == ["a", "b"]
-    assert watcher.told == []
+    assert watcher.reports == []
 
 
 def test_a_job_of_a_worker_stops_at_its_next_step_when_it_is_replaced(worker: Worker) -> None:
     started, replaced, taken = threading.Event(), threading.Event(), []
 
-    def job(wanted: Callable[[], bool]) -> None:
-        with watching(lambda *told: wanted()), pytest.raises(Cancelled):
+    def job(newest: Callable[[], bool]) -> None:
+        with watching(lambda *report: newest()), pytest.raises(Cancelled):
             for item in steps("abc", "letters"):
                 taken.append(item)
                 started.set()
