@@ -81,20 +81,24 @@ def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path:
     ascent = GradientAscent(tiny, img_size=16)
     with pytest.raises(TypeError, match=r"nn\.Conv2d, got ReLU"):
         ascent.optimize(tiny[1], 0)
-    with pytest.raises(TypeError, match="whole number, not a float"):
+    with pytest.raises(TypeError, match=r"filter_idx=1\.0.*whole number"):
         ascent.optimize(tiny[0], 1.0)  # type: ignore[arg-type]
     theirs = TheirAscent(copy.deepcopy(tiny), img_size=16)
     with pytest.raises(IndexError):  # from deep inside: their own check lets it pass
         theirs.optimize(theirs.model[0], 4, num_iter=1)
-    with pytest.raises(ValueError, match=r"filter 4.*0 to 3"):
+    with pytest.raises(ValueError, match="filter_idx=4: it must be between 0 and 3"):
         ascent.optimize(tiny[0], 4)
+    with pytest.raises(ValueError, match="filter_idxs is empty"):
+        ascent.visualize(tiny[0], [])
+    with pytest.raises(ValueError, match="num_iter=0: it must be at least 1"):
+        ascent.optimize(tiny[0], 0, num_iter=0)
     with pytest.raises(ValueError, match="not in this model"):
         ascent.optimize(nn.Conv2d(3, 4, 3), 0)
     with pytest.raises(viz.ImageError, match="nowhere"):
         ascent.deepdream(str(tmp_path / "nowhere.jpg"), tiny[0], 0)
     with pytest.raises(ValueError, match="one image"):
         Backprop(tiny).calculate_gradients(noise.expand(2, -1, -1, -1))
-    with pytest.raises(ValueError, match="classes begin at 0"):
+    with pytest.raises(ValueError, match="target_class=-1: it must be at least 0"):
         Backprop(tiny).calculate_gradients(noise, -1)
     for kind in (Backprop, GradientAscent):
         with pytest.raises(TypeError, match=r"Expected a torch\.nn\.Module, got str"):

@@ -1,4 +1,4 @@
-"""``use_gpu``: FlashTorch moves the user's model for good; we take a copy for one call."""
+"""``use_gpu``: FlashTorch moves the user's model; we move a copy, for one call."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,12 @@ from vizhelpers.passes.copies import twin
 
 
 def placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tensor]:
-    """Return model and input for one call: copies of both on CUDA, or both as they are.
+    """Return copies of model and input on CUDA, or both unchanged.
 
     Args:
-        model: any module; it is only read.
+        model: any module; it is not modified.
         x: network input (N, C, H, W).
-        use_gpu: ask for CUDA; without a CUDA device nothing is moved, as in FlashTorch.
+        use_gpu: use CUDA; without a CUDA device both stay where they are, as in FlashTorch.
     """
     if not (use_gpu and torch.cuda.is_available()):
         return model, x

@@ -1,4 +1,4 @@
-"""Figures as FlashTorch's users expect them: returned, and known to pyplot as well."""
+"""Figures that are returned and, as FlashTorch's, also belong to pyplot."""
 
 import math
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from vizhelpers.view.bar import colour_bar
 from vizhelpers.view.style import default_style
 
 _LABEL = "vizhelpers.flash"
-_KEPT = 10  # matplotlib warns when more than 20 are open, others' included
-_CLIPPED = 0.995  # a few pixels tower above all others
-_LARGEST = 20.0  # inches of a side of a figure with many pictures
-_MOST = 16  # pictures on such a side
+_KEPT = 10  # matplotlib warns when more than 20 figures are open, the user's own included
+_CLIPPED = 0.995  # quantile at which the scale ends: a few pixels are far brighter than the rest
+_LARGEST = 20.0  # inches, height of a figure with many pictures
+_MOST = 16  # pictures in a row or column of such a figure
 
 
 class Figure(canvas.Figure):
-    """A figure that a notebook shows once, be it the value of its cell or not.
+    """A figure that a notebook shows once, whether or not it is the value of its cell.
 
-    The inline backend shows whatever pyplot still holds when a cell ends. A figure that was
-    already shown as the cell's value must have left pyplot by then.
+    The inline backend shows all of pyplot's figures when a cell ends. A figure that was already
+    shown as the cell's value is therefore closed in pyplot.
     """
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         if "inline" in matplotlib.get_backend().lower():
             plt.close(self)
-        return {}  # IPython's own formatters draw it
+        return {}  # IPython's formatters for figures draw it
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Open a figure with pyplot, and close the oldest of ours where ten are open."""
+    """Open a pyplot figure of ``size`` inches; close our oldest if ten are open."""
     ours = [label for label in plt.get_figlabels() if label.startswith(_LABEL)]
     numbers = sorted(int(label.rsplit(" ", 1)[1]) for label in ours)
     for old in numbers[: max(0, len(numbers) + 1 - _KEPT)]:
@@ -44,7 +44,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
     number = numbers[-1] + 1 if numbers else 1
     figure = plt.figure(f"{_LABEL} {number}", figsize=size, dpi=100, FigureClass=Figure)
     assert isinstance(figure, Figure)
-    if type(figure.canvas) is FigureCanvasAgg:  # no window that would lose its own
+    if type(figure.canvas) is FigureCanvasAgg:  # a window keeps its own canvas
         canvas.Canvas(figure)
     return figure
 
@@ -53,23 +53,23 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def saliency_figure(
     x: Tensor, gradients: Tensor, explained: str, size: tuple[float, float], cmap: str, alpha: float
 ) -> Figure:
-    """Draw input, gradient per colour, its maximum with a colour bar, and an overlay.
+    """Draw the input, the gradient in colour, its maximum with a colour bar, and an overlay.
 
     Args:
-        x: the input, (1, C, H, W), normalised as ImageNet networks are.
+        x: network input, (1, C, H, W), normalised as for ImageNet.
         gradients: (C, H, W), signed.
-        explained: which class, in words.
+        explained: text that names the explained class.
         size: (width, height) in inches.
         cmap: colour map of the maximum.
-        alpha: share of the maximum in the overlay.
+        alpha: opacity of the maximum in the overlay, 0 to 1.
 
     Raises:
         ValueError: the gradients hold NaN or infinite values.
     """
     if not gradients.isfinite().all():
         raise ValueError(
-            "The gradient holds NaN or infinite values, so there is nothing to draw: numbers of "
-            "the model overflow or are divided by zero. calculate_gradients returns it as it is."
+            "The gradient holds NaN or infinite values and cannot be drawn: numbers in the model "
+            "overflow or are divided by zero. calculate_gradients returns the gradient as it is."
         )
     mean = _mean_of(gradients)
     what = "Gradients, RGB channels" if len(gradients) == 3 else f"Gradient{mean}"
@@ -82,11 +82,17 @@ def saliency_figure(
         .numpy()
     )
     figure = new_figure(size)
-    room = {"left": 0.01, "right": 0.99, "bottom": 0.03, "top": 1 - 0.5 / size[1], "wspace": 0.08}
-    grid = figure.add_gridspec(1, 6, width_ratios=(1, 1, 1, 0.06, 0.12, 1), **room)
+    margins = {
+        "left": 0.01,
+        "right": 0.99,
+        "bottom": 0.03,
+        "top": 1 - 0.5 / size[1],
+        "wspace": 0.08,
+    }
+    grid = figure.add_gridspec(1, 6, width_ratios=(1, 1, 1, 0.06, 0.12, 1), **margins)
     axes = [figure.add_subplot(grid[i]) for i in (0, 1, 2, 5)]
     bar = figure.add_subplot(grid[3])
-    # Nearest: each pixel is drawn as it is, and in a third of the time.
+    # interpolation="nearest" leaves pixels unchanged, and takes a third of the time.
     plain: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
     scale = {**plain, "cmap": cmap, "vmax": top or 1}
     axes[0].imshow(photograph, **plain)
@@ -114,9 +120,9 @@ def pictures_figure(
 ) -> Figure:
     """Draw optimised inputs, each (1, C, H, W), four in a row.
 
-    More than fit on 20 inches stand in a square of smaller ones, at most 16 x 16; the title says
-    how many are shown. Colours are standardised for each picture, as FlashTorch does: they show
-    pattern, not strength.
+    Pictures that exceed 20 inches are drawn smaller, in a square of at most 16 x 16; the title says
+    how many are shown. Each picture's colours are standardised, as in FlashTorch: they show its
+    pattern, not its strength.
     """
     count = len(pictures)
     columns = min(4, count)
@@ -130,8 +136,8 @@ def pictures_figure(
         name += f" ({columns * rows} of {count})"
     figure = new_figure((size[0] * columns, size[1] * rows))
     top = 1 - 0.6 / (size[1] * rows)
-    room = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": top, "wspace": 0.05}
-    axes = np.ravel(figure.subplots(rows, columns, gridspec_kw=room))
+    margins = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": top, "wspace": 0.05}
+    axes = np.ravel(figure.subplots(rows, columns, gridspec_kw=margins))
     figure.suptitle(name + _mean_of(pictures[0]), y=1 - 0.05 / rows, va="top", fontsize=11)
     for ax in axes:
         ax.set_axis_off()
@@ -143,11 +149,11 @@ def pictures_figure(
 
 
 def _drawable(tensor: Tensor) -> Tensor:
-    """Return one or three channels of (…, C, H, W) as they are, of other numbers the mean."""
+    """Return (…, C, H, W) unchanged if C is 1 or 3, else the mean over channels, (…, 1, H, W)."""
     return tensor if tensor.shape[-3] in (1, 3) else tensor.mean(dim=-3, keepdim=True)
 
 
 def _mean_of(tensor: Tensor) -> str:
-    """Say for a title that ``_drawable`` takes the mean, if it does."""
+    """Return ", mean of C channels" for a title if ``_drawable`` takes the mean, else ""."""
     channels = tensor.shape[-3]
     return "" if channels in (1, 3) else f", mean of {channels} channels"

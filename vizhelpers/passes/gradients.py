@@ -171,7 +171,7 @@ def input_gradients(
         ValueError: as ``capture``; or ``guided`` if no ReLU lies between the pixels and the score.
     """
     if guided:
-        _refuse_scripted(model)
+        refuse_scripted(model)
     with _differentiable(model, x) as leaf, ExitStack() as stack:
         relus = stack.enter_context(_GuidedReLU()) if guided else None
         with ending or nullcontext():
@@ -191,14 +191,14 @@ def input_gradients(
     return gradients, output.detach()
 
 
-def _refuse_scripted(model: nn.Module) -> None:
+def refuse_scripted(model: nn.Module) -> None:
     """Raise a ``ValueError`` if a model has a TorchScript part: its ReLUs cannot be overridden."""
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(
                 f"{f'Layer {name!r}' if name else 'The model'} is TorchScript, whose ReLUs guided "
                 "backpropagation cannot change. Use the Python module that was scripted or traced, "
-                "or the plain gradient: method='vanilla'."
+                "or the plain gradient: method='vanilla', or guided=False in viz.flash."
             )
 
 

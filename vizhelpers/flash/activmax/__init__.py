@@ -1,4 +1,4 @@
-"""Where FlashTorch keeps ``GradientAscent``."""
+"""FlashTorch's module of ``GradientAscent``."""
 
 from vizhelpers.flash.activmax.gradient_ascent import GradientAscent
 

@@ -1,8 +1,6 @@
-"""The climb itself, for several filters at once, and where it begins."""
+"""Gradient ascent for several filters as one batch, and the pictures from which it starts."""
 
-import operator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +9,6 @@ from torch import Tensor, nn
 from torchvision.transforms import functional as tf
 
 from vizhelpers.flash.utils import apply_transforms, denormalize
-from vizhelpers.inputs.errors import unknown
 from vizhelpers.inputs.samples import IMAGENET_MEAN, IMAGENET_STD
 from vizhelpers.methods.ascent import mean_activations, uphill
 from vizhelpers.passes.forward import evaluating
@@ -19,12 +16,12 @@ from vizhelpers.passes.forward import evaluating
 
 @dataclass(frozen=True)
 class Climb:
-    """What a climb leaves, without any graph.
+    """The result of a climb; tensors are detached.
 
     Attributes:
         pictures: for each filter the picture after each step, (1, C, H, W).
         activations: for each filter its mean activation before each step.
-        activation: the last filter's before the last step, a scalar.
+        activation: the last filter's mean activation before the last step, a scalar.
         gradient: the last filter's in the last step, divided by its root mean square, (1, C, H, W).
     """
 
@@ -37,17 +34,17 @@ class Climb:
 def climb(
     model: nn.Module, start: Tensor, layer: str, filters: list[int], *, lr: float, steps: int
 ) -> Climb:
-    """Climb from one picture for all filters as one batch, and return every step's pictures.
+    """Climb from one picture for each filter, as one batch; return the pictures of every step.
 
-    The network runs only as far as ``layer``, and each step's graph is freed before the next.
+    The network runs only up to ``layer``, and each step's graph is freed before the next.
 
     Args:
         model: any module that takes (N, C, H, W).
-        start: (1, C, H, W).
+        start: the first picture, (1, C, H, W).
         layer: dotted path of a convolution.
-        filters: which of its filters.
+        filters: indices of its filters.
         lr: length of a step; each picture's gradient is divided by its own root mean square.
-        steps: how many.
+        steps: number of steps.
 
     Raises:
         ValueError: the layer's output holds NaN, or no gradient reaches the pictures.
@@ -57,7 +54,7 @@ def climb(
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         x = start.detach().expand(len(filters), -1, -1, -1).clone()
         for _ in range(steps):
-            # What is added to the picture: a step of length 1 from zero is the gradient itself.
+            # A step of length 1 from zero is the gradient itself.
             zero = torch.zeros_like(x).requires_grad_()
             mean = mean_activations(model, x + zero, layer, filters)
             gradient = uphill(model, zero, mean, 1.0)
@@ -75,13 +72,13 @@ def climb(
 
 
 def grey_noise(size: int, seed: int, channels: int) -> Tensor:
-    """Return pixels 150 to 180 of 255, normalised, (1, channels, size, size)."""
+    """Return noise with pixels from 150 to 180 of 255, normalised, (1, channels, size, size)."""
     pixels = np.random.default_rng(seed).uniform(150, 180, (size, size, channels))
     return _normalized(tf.to_tensor(pixels.astype(np.uint8)))
 
 
 def photograph(image: Image.Image, size: int, channels: int) -> Tensor:
-    """Return a photograph, normalised, (1, channels, size, size): in RGB, or grey.
+    """Return a photograph, in RGB or grey, normalised, (1, channels, size, size).
 
     Raises:
         ValueError: ``channels`` is neither 3 nor 1.
@@ -98,29 +95,12 @@ def photograph(image: Image.Image, size: int, channels: int) -> Tensor:
 
 
 def _normalized(pixels: Tensor) -> Tensor:
-    """Return pixels (C, H, W), 0 to 1, as a batch with ImageNet's mean and standard deviation.
+    """Normalise pixels (C, H, W), 0 to 1, with ImageNet's mean and deviation; return a batch.
 
-    Of one channel the first colour's are taken, as ``denormalize`` does; of other numbers, the
-    mean of the three colours'.
+    One channel is normalised as the first colour, which ``denormalize`` undoes; other numbers of
+    channels with the average of the three colours.
     """
     channels = len(pixels)
     if channels in (1, 3):
         return tf.normalize(pixels, IMAGENET_MEAN[:channels], IMAGENET_STD[:channels])[None]
     return tf.normalize(pixels, [np.mean(IMAGENET_MEAN)], [np.mean(IMAGENET_STD)])[None]
-
-
-def checked_filters(layer: nn.Conv2d, filters: list[Any]) -> list[int]:
-    """Return the filters as whole numbers; refuse what the convolution does not have.
-
-    Raises:
-        TypeError: not a whole number.
-        ValueError: none at all, or no such filter.
-    """
-    if not filters:
-        raise ValueError("filter_idxs is empty: name at least one filter.")
-    for index in filters:
-        if isinstance(index, bool) or not hasattr(index, "__index__"):
-            raise TypeError(f"A filter is a whole number, not a {type(index).__name__}.")
-        if not 0 <= index < layer.out_channels:
-            raise unknown("filter", index, range(layer.out_channels))
-    return [operator.index(index) for index in filters]

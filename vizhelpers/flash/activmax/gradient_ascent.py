@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.flash.activmax.ascent import Climb, checked_filters, climb, grey_noise, photograph
+from vizhelpers.flash.activmax.ascent import Climb, climb, grey_noise, photograph
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import load_image
+from vizhelpers.inputs.arguments import whole
 from vizhelpers.inputs.modules import dtype_of, unwrapped
 from vizhelpers.inputs.request import input_tensor
 from vizhelpers.passes.sizes import input_size
+
+
+class _Target(NamedTuple):
+    """Validated arguments of a climb: the model, a convolution's dotted path, filter indices."""
+
+    model: nn.Module
+    layer: str
+    filters: list[int]
 
 
 class GradientAscent:
@@ -22,8 +31,8 @@ class GradientAscent:
 
     Attributes:
         model, img_size, lr, use_gpu, seed: as given; each may be set to another value.
-        num_layers: how many modules the model consists of.
-        output: of the last ``visualize``, what it returns with ``return_output``; else None.
+        num_layers: number of the model's direct submodules.
+        output: what the last ``visualize`` returns with ``return_output``; None before.
         activation: mean activation of the filter before the last step, a scalar tensor.
         gradients: of the last step, divided by its root mean square, (1, C, H, W): the last picture
             is the one before it plus ``lr`` times this.
@@ -32,6 +41,10 @@ class GradientAscent:
 
     ``activation``, ``gradients`` and ``activations`` are of the last call; before the first they
     are None, None and empty. For several filters, the first two are the last filter's.
+
+    Example:
+        >>> features = viz.load_model().features
+        >>> viz.flash.GradientAscent(features).visualize(features[0], [1, 5], num_iter=20)
     """
 
     def __init__(
@@ -47,11 +60,11 @@ class GradientAscent:
         Args:
             model: a module that takes (N, C, H, W). It is never modified. Compiled and
                 ``DataParallel`` models run as the module inside them.
-            img_size: height and width of the picture.
+            img_size: height and width of the picture, in pixels.
             lr: length of a step.
-            use_gpu: climb with a copy of the model on CUDA if there is one.
-            seed: of the noise and of filters drawn at random. FlashTorch uses numpy's global state,
-                which is not touched here.
+            use_gpu: climb with a copy of the model on CUDA, if available.
+            seed: of the noise and of filters drawn at random. FlashTorch draws from numpy's global
+                state instead.
 
         Raises:
             TypeError: not a module, or TorchScript.
@@ -71,12 +84,12 @@ class GradientAscent:
     def optimize(
         self, layer: nn.Module, filter_idx: int, input_: Tensor | None = None, num_iter: int = 30
     ) -> list[Tensor]:
-        """Climb, and return the picture after each step.
+        """Climb, and return the picture after each step, (1, C, H, W) each.
 
         Args:
             layer: an ``nn.Conv2d`` of the model.
-            filter_idx: which of its filters.
-            input_: where to begin, (1, C, H, W); grey noise where None.
+            filter_idx: index of one of its filters.
+            input_: the first picture, (1, C, H, W); None for grey noise.
             num_iter: number of steps.
 
         Returns:
@@ -87,10 +100,10 @@ class GradientAscent:
             ValueError: no such filter, a layer that is not in the model, ``num_iter`` below 1,
                 an output that holds NaN, or a forward pass that lets no gradient through.
         """
-        start = self._noise if input_ is None else input_
-        found = self._climb(layer, [filter_idx], self.lr, num_iter, start)
-        self.activations = found.activations[0]
-        return found.pictures[0]
+        target = self._target(layer, [filter_idx])
+        result = self._climb(target, self.lr, num_iter, self._noise if input_ is None else input_)
+        self.activations = result.activations[0]
+        return result.pictures[0]
 
     def visualize(
         self,
@@ -103,34 +116,38 @@ class GradientAscent:
         title: str = "Conv2d",
         return_output: bool = False,
     ) -> Figure | list[Any]:
-        """Climb for one filter or several, as one batch, and draw where they end.
+        """Climb for one filter or several, as one batch, and draw the last pictures.
 
         Args:
             layer: an ``nn.Conv2d`` of the model.
             filter_idxs: one filter, several, or None for ``num_subplots`` drawn at random.
-            lr: length of a step in this call; None keeps the constructor's.
+            lr: length of a step in this call; None takes the constructor's.
             num_iter: number of steps.
-            num_subplots: how many filters where none is named.
+            num_subplots: number of filters drawn at random.
             figsize: (width, height) in inches of one filter's picture.
             title: of the figure.
-            return_output: return the tensors, as FlashTorch does, in place of the figure. The
-                figure is drawn all the same: ``plt.gcf()`` is it.
+            return_output: return the tensors, as FlashTorch does, instead of the figure. The
+                figure is drawn all the same: ``plt.gcf()`` returns it.
 
         Returns:
-            The figure; with ``return_output`` a list of tensors (1, C, H, W) for one filter, else
+            The figure; with ``return_output`` a list of tensors (1, C, H, W) for one filter, or
             a list of such lists.
 
         Raises:
             TypeError, ValueError: as ``optimize``.
         """
-        lr = self.lr if lr is None else lr
-        filters = self._chosen(layer, filter_idxs, num_subplots)
-        found = self._climb(layer, filters, lr, num_iter, self._noise)
-        titles = [f"filter {index}" for index in filters]
-        figure = pictures_figure([kept[-1] for kept in found.pictures], titles, title, figsize)
         several = filter_idxs is None or np.iterable(filter_idxs)
-        self.activations = found.activations if several else found.activations[0]
-        self.output = found.pictures if several else found.pictures[0]
+        filters = filter_idxs if several else [filter_idxs]
+        target = self._target(layer, filters, count=num_subplots)  # type: ignore[arg-type]
+        result = self._climb(target, self.lr if lr is None else lr, num_iter, self._noise)
+        figure = pictures_figure(
+            [pictures[-1] for pictures in result.pictures],
+            [f"filter {index}" for index in target.filters],
+            title,
+            figsize,
+        )
+        self.activations = result.activations if several else result.activations[0]
+        self.output = result.pictures if several else result.pictures[0]
         return self.output if return_output else figure
 
     def deepdream(
@@ -144,7 +161,7 @@ class GradientAscent:
         title: str = "DeepDream",
         return_output: bool = False,
     ) -> Figure | list[Tensor]:
-        """Climb from a photograph, and draw where it ends (Mordvintsev et al. 2015).
+        """Climb from a photograph, and draw the last picture (Mordvintsev et al. 2015).
 
         Args:
             img_path: the photograph, as ``viz.load_image`` takes it.
@@ -160,85 +177,77 @@ class GradientAscent:
             TypeError, ValueError: as ``optimize``.
         """
         start = partial(photograph, load_image(img_path), self.img_size)
-        found = self._climb(layer, [filter_idx], lr, num_iter, start)
-        self.activations = found.activations[0]
-        figure = pictures_figure(found.pictures[0][-1:], [f"filter {filter_idx}"], title, figsize)
-        return found.pictures[0] if return_output else figure
+        result = self._climb(self._target(layer, [filter_idx]), lr, num_iter, start)
+        self.activations = result.activations[0]
+        figure = pictures_figure(result.pictures[0][-1:], [f"filter {filter_idx}"], title, figsize)
+        return result.pictures[0] if return_output else figure
 
-    def _climb(
-        self,
-        layer: nn.Module,
-        filters: list[Any],
-        lr: float,
-        num_iter: int,
-        start: Tensor | Callable[[int], Tensor],
-    ) -> Climb:
-        """Validate the arguments, and climb where ``use_gpu`` says.
-
-        Args:
-            layer, filters, lr, num_iter: as the public methods take them.
-            start: (1, C, H, W), or a function that makes it for a number C of channels.
-        """
-        convolution, name = self._find(layer)
-        indices = checked_filters(convolution, filters)
-        if num_iter < 1:
-            raise ValueError(f"num_iter={num_iter}: a climb needs at least one step.")
-
-        def climbed(x: Tensor) -> Climb:
-            model, x = placed(unwrapped(self.model), x, self.use_gpu)
-            if not name:  # the model is the convolution itself
-                return climb(nn.Sequential(model), x, "0", indices, lr=lr, steps=num_iter)
-            return climb(model, x, name, indices, lr=lr, steps=num_iter)
-
-        if callable(start):
-            found = self._from_any_colours(climbed, start)
-        else:
-            start = input_tensor(unwrapped(self.model), start)
-            if len(start) != 1:
-                shape = tuple(start.shape)
-                raise ValueError(f"Expected one image (1, C, H, W), got shape {shape}.")
-            found = climbed(start)
-        self.activation, self.gradients = found.activation, found.gradient
-        return found
-
-    def _from_any_colours(
-        self, climbed: Callable[[Tensor], Climb], start: Callable[[int], Tensor]
-    ) -> Climb:
-        """Climb from three channels; where that fails, from as many as the model takes."""
-        weight = next(unwrapped(self.model).parameters(), torch.empty(0, device="cpu"))
-
-        def from_channels(channels: int) -> Climb:
-            return climbed(start(channels).to(weight.device, dtype_of(unwrapped(self.model))))
-
-        try:
-            return from_channels(3)
-        except ValueError:
-            try:
-                channels = input_size(unwrapped(self.model))[1]
-            except ValueError:
-                channels = 3
-            if channels == 3:
-                raise
-        return from_channels(channels)
-
-    def _noise(self, channels: int) -> Tensor:
-        return grey_noise(self.img_size, self.seed, channels)
-
-    def _find(self, layer: nn.Module) -> tuple[nn.Conv2d, str]:
-        """Return a convolution, and its name in the model that ``torch.compile`` or so wraps."""
+    def _target(
+        self, layer: nn.Module, filters: Sequence[int] | None, *, count: int = 0
+    ) -> _Target:
+        """Validate a layer and its filters; None draws ``count`` different filters at random."""
         model = unwrapped(self.model)
         convolution = unwrapped(layer) if isinstance(layer, nn.Module) else layer
         if not isinstance(convolution, nn.Conv2d):
             raise TypeError(f"The layer must be an nn.Conv2d, got {type(layer).__name__}.")
-        for name, module in model.named_modules():
-            if module is convolution:
-                return convolution, name
-        raise ValueError(f"{layer} is not in this model. Take the layer from the model itself.")
-
-    def _chosen(self, layer: nn.Module, filter_idxs: Any, count: int) -> list[Any]:
-        """Return the filters that were asked for, or some at random, each at most once."""
-        if filter_idxs is None:
-            total = self._find(layer)[0].out_channels
+        if model is convolution:
+            model = nn.Sequential(model)
+        path = next((name for name, module in model.named_modules() if module is convolution), None)
+        if path is None:
+            raise ValueError(f"{layer} is not in this model. Take the layer from the model itself.")
+        total = convolution.out_channels
+        if filters is None:
             random = np.random.default_rng(self.seed)
-            return random.choice(total, size=min(total, count), replace=False).tolist()
-        return list(filter_idxs) if np.iterable(filter_idxs) else [filter_idxs]
+            filters = random.choice(total, size=min(total, count), replace=False).tolist()
+        indices = [whole("filter_idx", index, 0, total - 1) for index in filters]
+        if not indices:
+            raise ValueError("filter_idxs is empty: name at least one filter.")
+        return _Target(model, path, indices)
+
+    def _climb(
+        self,
+        target: _Target,
+        lr: float,
+        num_iter: int,
+        start: Tensor | Callable[[int], Tensor],
+    ) -> Climb:
+        """Climb from ``start``, (1, C, H, W), or a function that makes it for C channels."""
+        model, layer, filters = target
+        steps = whole("num_iter", num_iter, 1)
+
+        def climb_from(x: Tensor) -> Climb:
+            return climb(*placed(model, x, self.use_gpu), layer, filters, lr=lr, steps=steps)
+
+        if callable(start):
+            result = _from_any_colours(model, climb_from, start)
+        else:
+            x = input_tensor(model, start)
+            if len(x) != 1:
+                raise ValueError(f"Expected one image (1, C, H, W), got shape {tuple(x.shape)}.")
+            result = climb_from(x)
+        self.activation, self.gradients = result.activation, result.gradient
+        return result
+
+    def _noise(self, channels: int) -> Tensor:
+        return grey_noise(self.img_size, self.seed, channels)
+
+
+def _from_any_colours(
+    model: nn.Module, climb_from: Callable[[Tensor], Climb], start: Callable[[int], Tensor]
+) -> Climb:
+    """Climb from three channels; if that fails, from as many as the model takes."""
+    weight = next(model.parameters(), torch.empty(0, device="cpu"))
+
+    def with_channels(channels: int) -> Climb:
+        return climb_from(start(channels).to(weight.device, dtype_of(model)))
+
+    try:
+        return with_channels(3)
+    except ValueError:
+        try:
+            channels = input_size(model)[1]
+        except ValueError:
+            channels = 3
+        if channels == 3:
+            raise
+    return with_channels(channels)

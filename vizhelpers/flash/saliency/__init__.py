@@ -1,4 +1,4 @@
-"""Where FlashTorch keeps ``Backprop``."""
+"""FlashTorch's module of ``Backprop``."""
 
 from vizhelpers.flash.saliency.backprop import Backprop
 

@@ -13,7 +13,7 @@ from vizhelpers.inputs.arguments import whole
 from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.inputs.request import input_tensor
 from vizhelpers.passes.forward import forward
-from vizhelpers.passes.gradients import input_gradient, logit_of
+from vizhelpers.passes.gradients import input_gradients, logit_of, refuse_scripted
 
 
 class Backprop:
@@ -24,6 +24,10 @@ class Backprop:
         gradients: of the last call, (1, C, H, W), signed, on the device where they were computed;
             None before the first call.
         relu_outputs: always empty, as FlashTorch's is after a call.
+
+    Example:
+        >>> image = viz.flash.utils.apply_transforms("cat")
+        >>> viz.flash.Backprop(viz.load_model()).visualize(image, None, guided=True)
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -32,7 +36,7 @@ class Backprop:
         Args:
             model: a module that takes (1, C, H, W) and returns (1, classes), or one score (1,).
                 It is never modified. Compiled and ``DataParallel`` models run as the module inside
-                them; TorchScript works but for ``guided``.
+                them; TorchScript works except with ``guided``.
 
         Raises:
             TypeError: not a module.
@@ -50,15 +54,17 @@ class Backprop:
         guided: bool = False,
         use_gpu: bool = False,
     ) -> Tensor:
-        """Return d logit / d input, by one forward and one backward pass.
+        """Return the gradient of a class's logit with respect to the pixels, (C, H, W).
+
+        This takes one forward and one backward pass.
 
         Args:
-            input_: (1, C, H, W), normalised; whether it requires gradients makes no difference.
-            target_class: class index, or a list of one; None takes the predicted class. Another
-                class than the predicted one is explained as asked, with a warning.
+            input_: (1, C, H, W), normalised; it need not require gradients.
+            target_class: class index, or a list of one; None takes the predicted class. A warning
+                says if the model predicts another class.
             take_max: return the largest absolute value over the colour channels.
             guided: guided backpropagation (Springenberg et al. 2014).
-            use_gpu: move input and a copy of the model to CUDA for this call, if there is one.
+            use_gpu: move input and a copy of the model to CUDA for this call, if available.
 
         Returns:
             (C, H, W) on the CPU, signed; with ``take_max`` (1, H, W), not negative.
@@ -70,7 +76,7 @@ class Backprop:
                 that holds NaN, or a forward pass that lets no gradient through.
         """
         gradients, _ = self._explain(input_, target_class, guided, use_gpu)
-        return gradients.abs().amax(dim=0, keepdim=True) if take_max else gradients
+        return _strongest(gradients) if take_max else gradients
 
     def visualize(
         self,
@@ -86,16 +92,14 @@ class Backprop:
         """Draw the input, the gradients in colour, their maximum, and an overlay.
 
         Args:
-            input_: (1, C, H, W), normalised as ImageNet networks are. Where C is neither 1 nor 3,
-                means over the channels are drawn.
-            target_class: as in ``calculate_gradients``; the first title says what is explained.
-            guided: as in ``calculate_gradients``.
-            use_gpu: as in ``calculate_gradients``.
+            input_: (1, C, H, W), normalised as for ImageNet. If C is neither 1 nor 3, means over
+                the channels are drawn.
+            target_class, guided, use_gpu: as in ``calculate_gradients``.
             figsize: (width, height) in inches.
             cmap: colour map of the maximum.
-            alpha: share of the maximum in the overlay.
-            return_output: return (gradients, maximum), as FlashTorch does, in place of the
-                figure. The figure is drawn all the same: ``plt.gcf()`` is it.
+            alpha: opacity of the maximum in the overlay, 0 to 1.
+            return_output: return (gradients, maximum), as FlashTorch does, instead of the figure.
+                The figure is drawn all the same: ``plt.gcf()`` returns it.
 
         Returns:
             The figure, or with ``return_output`` the two tensors, (C, H, W) and (1, H, W).
@@ -104,81 +108,62 @@ class Backprop:
             TypeError, ValueError: as ``calculate_gradients``; or the gradient holds NaN.
         """
         gradients, explained = self._explain(input_, target_class, guided, use_gpu)
-        figure = saliency_figure(
-            getattr(input_, "x", input_), gradients, explained, figsize, cmap, alpha
-        )
-        if return_output:
-            return gradients, gradients.abs().amax(dim=0, keepdim=True)
-        return figure
+        x = getattr(input_, "x", input_)
+        figure = saliency_figure(x, gradients, explained, figsize, cmap, alpha)
+        return (gradients, _strongest(gradients)) if return_output else figure
 
     def _explain(
         self, input_: Tensor, target_class: int | None, guided: bool, use_gpu: bool
     ) -> tuple[Tensor, str]:
-        """Return the gradient (C, H, W) on the CPU, and what it explains, in words."""
-        model = _Whole.of(_inside(self.model))
-        _check_inception(self.model, input_)
+        """Return the gradient (C, H, W) on the CPU, and a text that names the explained class."""
+        model = _inside(self.model)
         x = input_tensor(model, input_)
-        if len(x) != 1:
-            raise ValueError(f"Expected one image (1, C, H, W), got shape {tuple(x.shape)}.")
+        _check_size(model, x)
         if guided:
-            _refuse_scripted(model)
-        wanted = _class_of(target_class)
-        predicted: list[int] = []
+            refuse_scripted(model)
+        target = _class_index(target_class)
+        classifier, x = placed(_Classifier.of(model), x, use_gpu)
+        (self.gradients,), logits = input_gradients(
+            classifier, x, [logit_of(target)], guided=guided
+        )
+        gradients, predicted = self.gradients[0].cpu(), int(logits[0].argmax())
+        if target is None or target == predicted:
+            return gradients, f"class {predicted}, as predicted"
+        text = f"The model predicts class {predicted}; this explains class {target}, as requested."
+        warnings.warn(text, stacklevel=3)
+        return gradients, f"class {target}; predicted {predicted}"
 
-        def score(scores: Tensor) -> Tensor:
-            # The prediction is read from the pass that is differentiated anyway.
-            predicted.append(int(scores[0].argmax()))
-            return logit_of(predicted[0] if wanted is None else wanted)(scores)
 
-        self.gradients = input_gradient(*placed(model, x, use_gpu), score, guided=guided)
-        gradients = self.gradients[0].cpu()
-        if wanted is None or wanted == predicted[0]:
-            return gradients, f"class {predicted[0]}, as predicted"
-        text = f"The model predicts class {predicted[0]}; this explains class {wanted}"
-        warnings.warn(f"{text}, as requested.", stacklevel=3)
-        return gradients, f"class {wanted}; predicted {predicted[0]}"
+def _strongest(gradients: Tensor) -> Tensor:
+    return gradients.abs().amax(dim=0, keepdim=True)
 
 
 def _inside(model: nn.Module) -> nn.Module:
-    """Return the module inside ``torch.compile`` or ``DataParallel``; TorchScript as it is."""
+    """Return the module inside ``torch.compile`` or ``DataParallel``; TorchScript unchanged."""
     return model if isinstance(model, torch.jit.ScriptModule) else unwrapped(model)
 
 
-def _check_inception(model: nn.Module, input_: Any) -> None:
-    shape = getattr(getattr(input_, "x", input_), "shape", None)
-    inception = "inception" in type(_inside(model)).__name__.lower()
-    if inception and shape is not None and tuple(shape[1:]) != (3, 299, 299):
+def _check_size(model: nn.Module, x: Tensor) -> None:
+    """Raise a ``ValueError`` for several images, or, as FlashTorch, for Inception's wrong size."""
+    shape = tuple(x.shape)
+    if "inception" in type(model).__name__.lower() and shape[1:] != (3, 299, 299):
         raise ValueError(
-            f"Image must be 299x299 for Inception models. Got shape {tuple(shape)}; "
+            f"Image must be 299x299 for Inception models. Got shape {shape}; "
             "apply_transforms(image, 299) makes one."
         )
+    if len(x) != 1:
+        raise ValueError(f"Expected one image (1, C, H, W), got shape {shape}.")
 
 
-def _refuse_scripted(model: nn.Module) -> None:
-    scripted = [n for n, m in model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
-    if scripted:
-        name = scripted[0].removeprefix("model").lstrip(".")
-        raise ValueError(
-            f"{f'Layer {name!r}' if name else 'The model'} is TorchScript, whose ReLUs guided "
-            "backpropagation cannot change. Use the Python module that was scripted or traced, or "
-            "guided=False."
-        )
-
-
-def _class_of(target_class: Any) -> int | None:
+def _class_index(target_class: Any) -> int | None:
     """Return a class index, or None for the predicted class; a list may hold the one class."""
     if np.shape(target_class) == (1,):
         target_class = target_class[0]
-    if target_class is None:
-        return None
-    index = whole("target_class", target_class)
-    if index < 0:
-        raise ValueError(f"There is no class {index}; classes begin at 0.")
-    return index
+    return None if target_class is None else whole("target_class", target_class, 0)
 
 
-class _Whole(nn.Module):
-    """A model whose output may also be a constant, and which may be TorchScript."""
+class _Classifier(nn.Module):
+    """A model whose output may also be a constant, such as a parameter."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -186,13 +171,11 @@ class _Whole(nn.Module):
 
     @staticmethod
     def of(model: nn.Module) -> nn.Module:
-        # Errors name the type of the model that they were given: let it be the user's.
-        return type(type(model).__name__, (_Whole,), {})(model)
+        # Error texts name the model's type: let it be the user's.
+        return type(type(model).__name__, (_Classifier,), {})(model)
 
     def forward(self, x: Tensor) -> Any:
-        scripted = isinstance(self.model, torch.jit.ScriptModule)
-        output = self.model(x) if scripted else forward(self.model, x)
-        # A tensor that no operation made, such as a parameter, does not depend on the pixels.
-        # Without this its gradient would not be zero but an error.
+        output = forward(self.model, x)
+        # A constant has the gradient zero, for which autograd needs a path to the pixels.
         constant = isinstance(output, Tensor) and output.is_leaf and output.requires_grad
         return output + x.flatten()[:0].sum() if constant else output

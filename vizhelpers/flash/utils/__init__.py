@@ -1,4 +1,4 @@
-"""FlashTorch's helpers: pictures to tensors and back, and ImageNet's classes by name."""
+"""FlashTorch's helpers: convert pictures to tensors and back; ImageNet's classes by name."""
 
 from typing import Any
 
@@ -23,50 +23,52 @@ __all__ = [
 
 
 def load_image(image_path: Any) -> Image.Image:
-    """Return a picture as RGB, turned upright as its EXIF orientation says.
+    """Read a picture as RGB, upright by its EXIF orientation.
 
     Args:
         image_path: a path, or anything else that ``viz.load_image`` takes.
 
     Raises:
-        ImageError: a ``ValueError``; nothing there, or not a picture.
+        ImageError: a ``ValueError``; no such file, or not a picture.
     """
     return images.load_image(image_path)
 
 
 def apply_transforms(image: Any, size: int = 224) -> Tensor:
-    """Make a picture ready for an ImageNet network: resize, centre crop, normalise.
+    """Return a picture as input of an ImageNet network, (1, 3, size, size), normalised.
 
     Args:
         image: a PIL image, an array (H, W, 3) or (3, H, W), a tensor (3, H, W), or anything else
-            that ``viz.load_image`` takes. Grey pictures become RGB, transparency is laid on white.
-        size: height and width of the result, in pixels.
+            that ``viz.load_image`` takes. Grey becomes RGB; transparent pixels become white.
+        size: height and width of the result, in pixels: the picture is resized and cropped at the
+            centre.
 
     Returns:
         (1, 3, size, size) float32. It requires gradients, as FlashTorch's does: users read
-        ``x.grad`` after a backward pass of their own. Nothing in this package needs it.
+        ``x.grad`` after a backward pass of their own. Nothing in this package needs that.
 
     Raises:
         ImageError: a ``ValueError``; the picture cannot be read.
     """
     picture = tf.to_pil_image(image) if isinstance(image, Tensor) else image
     if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] not in (1, 3, 4):
-        picture = picture.transpose(1, 2, 0)  # FlashTorch's documentation says (C, H, W)
+        picture = picture.transpose(1, 2, 0)  # FlashTorch documents (C, H, W)
     square = tf.center_crop(tf.resize(images.load_image(picture), [size]), [size])
     return tf.normalize(tf.to_tensor(square), IMAGENET_MEAN, IMAGENET_STD)[None].requires_grad_()
 
 
 def denormalize(tensor: Tensor) -> Tensor:
-    """Undo the normalisation of every image in a batch.
+    """Return images with ImageNet's normalisation undone, of the same shape.
 
     Args:
-        tensor: (N, 3, H, W) or (3, H, W), normalised; it is not changed.
+        tensor: (N, 3, H, W) or (3, H, W), normalised; it is not changed. A single channel is
+            treated as the first colour, as in FlashTorch.
 
     Returns:
-        The same shape, pixel values 0 to 1 where it came from a picture; gradients flow through.
+        The same shape, pixel values 0 to 1 for a normalised picture; gradients flow through.
 
     Raises:
-        ValueError: not one or three channels; one is taken for the first, as FlashTorch does.
+        ValueError: neither one nor three channels.
     """
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3):
         raise ValueError(f"Expected (N, 3, H, W) or (3, H, W), got shape {tuple(tensor.shape)}.")
@@ -83,14 +85,14 @@ def standardize_and_clip(
     saturation: float = 0.1,
     brightness: float = 0.5,
 ) -> Tensor:
-    """Bring values to mean ``brightness`` and spread ``saturation``, then clip them.
+    """Scale values to mean ``brightness`` and standard deviation ``saturation``, then clip them.
 
     Args:
-        tensor: any shape; one mean and one standard deviation for all of it.
+        tensor: any shape; the mean and the standard deviation are taken over all of it.
         min_value: lower bound of the result.
         max_value: upper bound of the result.
         saturation: standard deviation of the result, before clipping.
-        brightness: mean of the result, before clipping. A flat tensor is this everywhere.
+        brightness: mean of the result, before clipping; the result for a constant tensor.
 
     Returns:
         The same shape, detached, on the CPU.
@@ -105,13 +107,13 @@ def standardize_and_clip(
 
 
 def format_for_plotting(tensor: Tensor) -> Tensor:
-    """Turn an image tensor to what matplotlib takes.
+    """Return an image tensor as matplotlib's ``imshow`` takes it, (H, W, C) or (H, W).
 
     Args:
         tensor: (1, C, H, W) or (C, H, W).
 
     Returns:
-        (H, W, C), or (H, W) for one channel; detached, on the CPU, sharing no memory.
+        (H, W, C), or (H, W) for one channel; a detached copy on the CPU.
 
     Raises:
         ValueError: another shape, or more than one image.
@@ -121,7 +123,7 @@ def format_for_plotting(tensor: Tensor) -> Tensor:
     if tensor.ndim != 3:
         raise ValueError(
             f"Expected one image, (1, C, H, W) or (C, H, W), got shape {tuple(tensor.shape)}. "
-            "Of a batch take one: x[i]."
+            "Take one image of a batch with x[i]."
         )
     tensor = tensor.detach().cpu().clone()
     return tensor[0] if len(tensor) == 1 else tensor.permute(1, 2, 0)

@@ -1,11 +1,11 @@
-"""ImageNet's class indices, found by name or by a part of it."""
+"""ImageNet's class indices by class name or a part of it."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping
 
 from vizhelpers.inputs.weights.sources import DATA
 
-# FlashTorch tells apart what ImageNet calls by one name. Torchvision's names, which the rest of
-# this package uses, are the same for the other 994 classes.
+# ImageNet gives pairs of classes one name, which FlashTorch makes unique. For the other 994 classes
+# its names are torchvision's, which the rest of this package uses.
 _FLASHTORCHS_OWN = {
     134: "crane wading bird",
     264: "cardigan corgi",
@@ -19,8 +19,8 @@ _FLASHTORCHS_OWN = {
 class ImageNetIndex(Mapping[str, int | None]):
     """A dictionary from class names (lower case) to class indices 0 to 999.
 
-    ``index[phrase]`` looks for the name itself, then for one word of the phrase that is a whole
-    name, then for names that contain a word of the phrase. Upper and lower case are alike.
+    ``index[phrase]`` looks for the phrase itself, then for a word of it that is a whole name, then
+    for names that contain a word of it. Upper and lower case are alike.
 
     Example:
         >>> ImageNetIndex()["dalmatian dog"]
@@ -28,7 +28,7 @@ class ImageNetIndex(Mapping[str, int | None]):
     """
 
     def __init__(self) -> None:
-        """Read the names that come with the package."""
+        """Read the class names from the package's data."""
         names = (DATA / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines()
         self._index = {
             _FLASHTORCHS_OWN.get(index, name.lower().replace("_", " ")): index
@@ -40,33 +40,33 @@ class ImageNetIndex(Mapping[str, int | None]):
         return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names, in the order of their indices."""
+        """Iterate over the names, in the order of their indices."""
         return iter(self._index)
 
     def __getitem__(self, phrase: str) -> int | None:
-        """Return the index of the one class that fits.
+        """Return the index of the one class that matches.
 
         Returns:
-            The index; None where no class fits, as FlashTorch does. Note that None means "the
-            predicted class" to ``Backprop``.
+            The index, 0 to 999; None if no class matches, as in FlashTorch. ``Backprop`` takes
+            None for the predicted class.
 
         Raises:
             TypeError: not a string.
-            ValueError: several classes fit; the text lists them.
+            ValueError: several classes match; the text lists them.
         """
         if not isinstance(phrase, str):
             raise TypeError(f"Target class needs to be a string, got {type(phrase).__name__}.")
         if phrase.lower() in self._index:
             return self._index[phrase.lower()]
-        found = self._matches(phrase.lower().split())
-        if len(found) > 1:
+        matches = self._matches(phrase.lower().split())
+        if len(matches) > 1:
             raise ValueError(
-                f"Multiple potential matches found: {', '.join(found)}. Write one of them."
+                f"Multiple potential matches found: {', '.join(matches)}. Write one of them."
             )
-        return self._index[found[0]] if found else None
+        return self._index[matches[0]] if matches else None
 
     def __contains__(self, key: object) -> bool:
-        """Tell whether a class name contains this text."""
+        """Return whether a class name contains this text."""
         if not isinstance(key, str) or not key:
             return False
         return any(key.lower() in name for name in self._index)
