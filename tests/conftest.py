@@ -1,8 +1,13 @@
 """What most tests look at: the bundled model, the cat, and a tiny network that takes no time."""
 
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before torch is imported; the notebooks' kernels inherit it. A waiting thread of OpenMP keeps its
+# core busy, and there is a second process of tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -13,6 +18,12 @@ from torch import nn
 import vizhelpers as viz
 
 matplotlib.use("Agg")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return two processes; none besides pytest's own where one file of tests is named."""
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    return 0 if len(paths) == 1 and paths[0].is_file() else 2
 
 
 @pytest.fixture(scope="session")
