@@ -240,7 +240,7 @@ def closure_over(factor: Any) -> Callable[[Net, Tensor], Tensor]:
 
 
 class Counter(nn.Module):
-    """Counts the passes that go through it, each way."""
+    """Counts the forward and backward passes through it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,19 +248,13 @@ class Counter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += 1
-        return _Count.apply(x, self)
+        x = x.clone()
+        if x.requires_grad:
+            x.register_hook(self.backward)
+        return x
 
-
-class _Count(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, counter: Counter) -> Tensor:
-        ctx.counter = counter
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        ctx.counter.backwards += 1
-        return gradients[0], None
+    def backward(self, gradient: Tensor) -> None:
+        self.backwards += 1
 
 
 def network_of(channels: int) -> nn.Sequential:

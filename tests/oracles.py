@@ -9,8 +9,8 @@ stands beside it.
 
 import copy
 import warnings
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,22 +24,16 @@ from torchvision.models import VisionTransformer
 import vizhelpers as viz
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network, its input, and the class that is explained.
+class Case(NamedTuple):
+    """A network, a copy without in-place operations, which most oracles cannot take, and an input.
 
-    Attributes:
-        model: as a user has it.
-        clean: a copy without in-place operations, which most oracles cannot take.
-        x: (1, 3, H, W).
-        target: class index.
-        other: another class index, whose explanation must differ.
-        layers: from early to late.
+    The explanation of class ``other`` must differ from that of ``target``; layers are given from
+    early to late.
     """
 
     model: nn.Module
     clean: nn.Module
-    x: Tensor
+    x: Tensor  # (1, 3, H, W)
     target: int
     other: int
     layers: tuple[str, ...]

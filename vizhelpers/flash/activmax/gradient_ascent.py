@@ -43,8 +43,9 @@ class GradientAscent:
     are None, None and empty. For several filters, the first two are the last filter's.
 
     Example:
-        >>> features = viz.load_model().features
-        >>> viz.flash.GradientAscent(features).visualize(features[0], [1, 5], num_iter=20)
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> len(GradientAscent(net, img_size=16).optimize(net[0], 2, num_iter=5))
+        5
     """
 
     def __init__(

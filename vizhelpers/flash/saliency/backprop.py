@@ -26,8 +26,9 @@ class Backprop:
         relu_outputs: always empty, as FlashTorch's is after a call.
 
     Example:
-        >>> image = viz.flash.utils.apply_transforms("cat")
-        >>> viz.flash.Backprop(viz.load_model()).visualize(image, None, guided=True)
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten())
+        >>> Backprop(net).calculate_gradients(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([3, 8, 8])
     """
 
     def __init__(self, model: nn.Module) -> None:
