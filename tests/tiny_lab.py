@@ -27,6 +27,16 @@ SOLVED = {
     "written": "### BEGIN SOLUTION\nBecause 6 x 7.\n### END SOLUTION",
 }
 
+# What an attacker returns: an object that equals everything.
+ALWAYS_EQUAL = """
+class Same(int):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __hash__(self): return 0
+    def __reduce__(self): return (int, (42,))
+    def __bool__(self): return True
+"""
+
 
 def _test(seen: str, hidden: str) -> str:
     return f"{seen}\n### BEGIN HIDDEN TESTS\n{hidden}  # {SECRET}\n### END HIDDEN TESTS"

@@ -1,0 +1,232 @@
+"""What is handed in, and what comes back over the pipe, is data: it is refused or made plain."""
+
+import base64
+import json
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("nbgrader", reason="marking needs the course's tools; Colab has none")
+
+import nbformat
+import tiny_lab
+
+from labs.grading import frames, landing
+from labs.grading.lab import Lab
+from labs.grading.marking import Marker
+from labs.grading.submission import BadSubmission, Cell, read
+from labs.grading.submission import cells as read_cells
+
+pytest_plugins = ("tiny_marking",)
+FULL = tiny_lab.POINTS
+
+
+# --- What comes over the pipe ------------------------------------------------------------------
+
+
+def test_plain_values_come_back_as_they_were() -> None:
+    value = {
+        "a": [None, True, 3, -2.5, "ö"],
+        2: {"inner": np.arange(6, dtype=np.float32).reshape(2, 3)},
+        "flags": np.array([True, False]),
+        "words": np.array(["a", "bcd"]),
+        "none": np.zeros((0, 4)),
+        "one": np.array(1 + 2j),
+    }
+    head, body = frames.pack(value)
+    found = frames.unpack(json.loads(json.dumps(head)), body)
+    assert found.keys() == value.keys() and found["a"] == value["a"]
+    for ours, theirs in [(found[2]["inner"], value[2]["inner"])] + [
+        (found[key], value[key]) for key in ("flags", "words", "none", "one")
+    ]:
+        assert type(ours) is np.ndarray and ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape and (ours == theirs).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        b"bytes",
+        {1, 2},
+        np.array([object()]),
+        np.float64(1),
+        len,
+        type("I", (int,), {})(1),
+    ],
+)
+def test_anything_else_is_refused_before_it_is_sent(value: object) -> None:
+    with pytest.raises(TypeError):
+        frames.pack(value)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ({"dtype": "|O", "shape": [1]}, b"12345678"),
+        ({"dtype": "<f8", "shape": [10**12]}, b""),
+        ({"dtype": "<f8", "shape": [-1]}, b"12345678"),
+        ({"dtype": "<f8", "shape": [0, 10**30]}, b""),
+        ({"dtype": "<f8", "shape": [True]}, b"12345678"),
+        ({"dtype": "<U999999", "shape": [1]}, b"1234"),
+        ({"dtype": "<f4", "shape": [1]}, b"12345678"),
+        ({"dtype": ["<f4"], "shape": [1]}, b"1234"),
+        ({"pairs": [[[1], 2]]}, b""),
+        ({"pairs": 3}, b""),
+        ({"pairs": [[1]]}, b""),
+        ({"something": "else"}, b""),
+        (json.loads("[" * 200 + "]" * 200), b""),
+    ],
+)
+def test_forged_answers_are_refused_without_making_room_for_them(head: object, body: bytes) -> None:
+    with pytest.raises(frames.Broken):
+        frames.unpack(head, body)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\xff\xff\xff\xff\x00\x00\x00\x00",
+        b"\x00\x00\x00\x02\x00\x00\x00\x00[]",
+        b"\x00\x00\x00\x02\x00\x00\x00\x00{]",
+        b"\x00\x00\x00\x09\x00",
+        b"\x00\x01\x86\xa0\x00\x00\x00\x00" + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_frame_breaks_the_pipe_and_nothing_else(sent: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(sent)
+        theirs.close()
+        with pytest.raises(frames.Broken):
+            frames.receive(ours, 5)
+
+
+def test_who_does_not_read_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(frames.TooLate):
+        frames.send(ours, {}, bytes(10 << 20), seconds=0.2)
+
+
+# --- What is handed in -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """submitted/eve/tiny: a folder whose notebook a test puts there."""
+    folder = tmp_path / "submitted" / "eve" / tiny_lab.NAME
+    folder.mkdir(parents=True)
+    return folder
+
+
+def refusal(inbox: Path) -> str:
+    """Why eve's notebook is refused."""
+    with pytest.raises(BadSubmission) as raised:
+        read_cells(read(inbox.parents[1], "eve", tiny_lab.NAME, "tiny.ipynb"))
+    return str(raised.value)
+
+
+def test_links_and_pipes_are_not_followed(inbox: Path, lab: Lab) -> None:
+    notebook = inbox / "tiny.ipynb"
+    notebook.symlink_to(lab.path)  # the solution, or a neighbour's work
+    assert "a link" in refusal(inbox)
+    notebook.unlink()
+    os.mkfifo(notebook)
+    assert "no ordinary file" in refusal(inbox)
+    notebook.unlink()
+    inbox.rmdir()
+    inbox.symlink_to(lab.path.parent)
+    assert "a link" in refusal(inbox)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"\x80\x04\x95 pickle", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1, 2]", "no notebook"),
+        (b'{"cells": 3}', "no notebook"),
+        (b'{"worksheets": []}', "no notebook"),
+        (b'{"cells": [{"cell_type": "code", "source": [1]}]}', "no notebook"),
+        (json.dumps({"cells": [{}] * 3000}).encode(), "more than 2000 cells"),
+        (bytes(21 << 20), "21 MB"),
+        (None, "There is no"),
+    ],
+)
+def test_what_is_no_notebook_is_refused_in_words(
+    inbox: Path, text: bytes | None, words: str
+) -> None:
+    if text is not None:
+        (inbox / "tiny.ipynb").write_bytes(text)
+    assert words in refusal(inbox)
+
+
+def test_forged_metadata_edited_tests_and_missing_cells_do_not_matter(by: Marker) -> None:
+    wrong = {"double": "def double(x): return 1", "total": "def total(values): return 0"}
+    forged = tiny_lab.cells(tiny_lab.SOLVED | wrong)
+    forged[2]["source"] = "pass  # no test"
+    forged[2]["metadata"]["nbgrader"] |= {"points": 100, "locked": False, "solution": True}
+    forged[4]["metadata"] = {"nbgrader": "nothing"}
+    forged.append(forged[2] | {"source": "assert True"})  # a grade_id twice
+    del forged[0]  # the setup
+    score = by.score(read_cells(tiny_lab.notebook(forged).encode()))
+    assert score.points == {"test_double": 0.0, "test_total": 0.0, "test_answer": 1.0}
+
+
+def test_a_notebook_from_colab_needs_no_metadata_and_may_have_cells_of_its_own(by: Marker) -> None:
+    made = tiny_lab.cells(
+        tiny_lab.SOLVED | {"double": "%matplotlib inline\ndef double(x):\n    return add(x, x)"}
+    )
+    made.insert(
+        1, tiny_lab.cell("code", "!pip install x\ndef add(a, b):\n    return a + b", {}, "own")
+    )
+    made.insert(2, tiny_lab.cell("code", "while True: print('a long experiment')", {}, "loop"))
+    stripped = [cell | {"metadata": {}} for cell in made]
+    assert by.score(read_cells(tiny_lab.notebook(stripped).encode())).points == FULL
+
+
+def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page() -> None:
+    nb = nbformat.v4
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    released = nb.new_notebook(metadata={"kernelspec": kernel})
+    for one in tiny_lab.cells(tiny_lab.SOLVED):
+        make = nb.new_code_cell if one["cell_type"] == "code" else nb.new_markdown_cell
+        released.cells.append(make(one["source"], metadata=one["metadata"]))
+    handed_in = [
+        Cell("raw", "<script>alert(1)</script>", ""),
+        Cell("markdown", "pass", "test_double"),
+        Cell("code", "double = 1", "double"),
+        Cell("code", "double = 2", "double"),
+        Cell("markdown", "a < b, <script>alert(1)</script>", "written"),
+    ]
+    clean = landing.clean(released, handed_in)
+    by_name = {c.metadata.nbgrader.grade_id: c for c in clean.cells if "nbgrader" in c.metadata}
+    assert len([c for c in clean.cells if "nbgrader" in c.metadata]) == len(by_name) == 8
+    assert by_name["test_double"].cell_type == "code"
+    assert by_name["test_double"].source == tiny_lab.TESTS["test_double"]
+    assert by_name["double"].source == "double = 2"
+    assert by_name["written"].source.startswith("a < b, ")
+    assert not any("<script" in cell.source for cell in clean.cells)
+
+    ran = json.loads(nbformat.writes(clean))
+    outputs = [
+        {"output_type": "display_data", "data": {"text/html": "<script>", "text/plain": "a table"}},
+        {"output_type": "display_data", "data": {"image/svg+xml": "<svg onload='alert(1)'/>"}},
+        {"output_type": "display_data", "data": {"image/png": "no picture'><script>"}},
+        {"output_type": "stream", "name": "stdout", "text": "x" * 100_000},
+        {"output_type": "stream", "name": "stdout", "text": {"no": "text"}},
+        "no output",
+    ]
+    dot = base64.b64encode(b"\x89PNG").decode()
+    outputs.append({"output_type": "execute_result", "data": {"image/png": dot}})
+    ran["cells"][2]["outputs"] = outputs
+    assert landing.outputs(json.dumps(ran).encode(), clean)
+    shown = json.dumps(clean.cells[2].outputs)
+    assert "a table" in shown and "cut off" in shown and len(shown) < 30_000
+    assert dot in shown
+    assert "<s" not in shown and "html" not in shown and "svg" not in shown
+    del ran["cells"][3]
+    assert not landing.outputs(json.dumps(ran).encode(), clean)
