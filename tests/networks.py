@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -195,10 +194,8 @@ def unit_variance(model: nn.Module, x: Tensor) -> nn.Module:
     return model
 
 
+SIZE = (1, 3, 12, 12)  # of an input of Net, and the transform that makes one
 SMALL = T.Compose([T.Resize((12, 12)), T.ToTensor()])
-
-
-SIZE = (1, 3, 12, 12)
 
 
 class Net(nn.Module):
@@ -229,14 +226,9 @@ class Cifar(nn.Module):
         return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).flatten(1))
 
 
-def looks_at_numbers(net: Net, x: Tensor) -> Tensor:
-    if torch.isnan(x).any():
-        raise ValueError("NaN")
-    return x / float(x.detach().abs().max())
-
-
-def closure_over(factor: Any) -> Callable[[Net, Tensor], Tensor]:
-    return lambda net, x: factor(x) if callable(factor) else x * factor
+def closure_over(factor: Tensor | nn.Module) -> Callable[[Net, Tensor], Tensor]:
+    """Return a ``between`` that multiplies by a tensor, or calls a module, outside of the model."""
+    return lambda net, x: factor(x) if isinstance(factor, nn.Module) else x * factor
 
 
 class Counter(nn.Module):
@@ -258,6 +250,7 @@ class Counter(nn.Module):
 
 
 def network_of(channels: int) -> nn.Sequential:
+    """Return a network of two convolutions for any number of input channels."""
     generator = torch.Generator().manual_seed(channels)
     network = nn.Sequential(
         nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1)

@@ -1,12 +1,13 @@
 """What a ``forward`` may do: numbers looked at, tensors kept, any order, errors of its own."""
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import pytest
 import torch
 import torchinfo
-from networks import SIZE, SMALL, Net, closure_over, looks_at_numbers
+from networks import SIZE, SMALL, Net, closure_over
 from snapshots import difference, snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
@@ -23,6 +24,12 @@ class Normalises(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x - self.mean
+
+
+def looks_at_numbers(net: Net, x: Tensor) -> Tensor:
+    if torch.isnan(x).any():
+        raise ValueError("NaN")
+    return x / float(x.detach().abs().max())
 
 
 OFF_META = {
@@ -69,22 +76,15 @@ def test_shapes_call_no_hook_of_the_reader_and_keep_what_forward_keeps(
 
 
 def test_what_a_forward_keeps_in_lists_and_dictionaries_stays_the_readers(x: Tensor) -> None:
-    class Keeps(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.maps: dict[str, Tensor] = {}
-            self.history: list[Tensor] = []
-            self.cache: dict[tuple[int, ...], Tensor] = {}
+    def keep(net: Net, x: Tensor) -> Tensor:
+        net.maps["first"] = x
+        net.history.append(x.mean())
+        if (size := tuple(x.shape[2:])) not in net.cache:
+            net.cache[size] = torch.ones(size)
+        return x * net.cache[size]
 
-        def forward(self, x: Tensor) -> Tensor:
-            h = self.first(x)
-            self.maps["first"] = h
-            self.history.append(h.mean())
-            if (size := tuple(h.shape[2:])) not in self.cache:
-                self.cache[size] = torch.ones(size)
-            return self.fc(self.second(h * self.cache[size]).mean((2, 3)))
-
-    model = Keeps()
+    model: Any = Net(keep)
+    model.maps, model.history, model.cache = {}, [], {}
     model(x).sum().backward()
     viz.module_tree(model, input_size=(1, 3, 20, 20))
     viz.summary(model, SIZE)
@@ -94,20 +94,12 @@ def test_what_a_forward_keeps_in_lists_and_dictionaries_stays_the_readers(x: Ten
 
 
 def test_a_forward_that_reads_what_its_own_hook_stored_has_the_shapes_of_this_input() -> None:
-    class Stores(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stored: dict[str, Tensor] = {}
-            self.first.register_forward_hook(self.store)
+    def store(net: Any, module: nn.Module, args: Any, output: Tensor) -> None:
+        net.stored["first"] = output
 
-        def store(self, module: nn.Module, args: Any, output: Tensor) -> None:
-            self.stored["first"] = output
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.first(x)
-            return self.fc(self.second(self.stored["first"]).mean((2, 3)))
-
-    model = Stores()
+    model: Any = Net(lambda net, x: net.stored["first"])
+    model.stored = {}
+    model.first.register_forward_hook(MethodType(store, model))
     with torch.no_grad():
         model(torch.rand(4, 3, 12, 12))
     tree = viz.module_tree(model, input_size=(1, 3, 20, 20))
