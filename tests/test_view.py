@@ -469,7 +469,7 @@ def test_a_curve_without_any_number_can_be_drawn_and_sent(wrong: float) -> None:
 def test_a_whole_curve_says_nothing_of_gaps() -> None:
     curve = Curve("Climb", [1.0, 4.0], 1, "step", "value")
     assert curve.draw().axes[0].lines[0].get_marker() == "None"
-    assert "gaps" not in curve.wire() and curve.wire()["title"] == "Climb"
+    assert (curve.wire()["gaps"], curve.wire()["title"]) == ([], "Climb")
 
 
 def test_curve_marks_its_step() -> None:

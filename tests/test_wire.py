@@ -20,7 +20,8 @@ from vizhelpers.view.charts import Bars, Curve
 from vizhelpers.view.colour import table
 from vizhelpers.view.live.html import Page, as_html
 from vizhelpers.view.live.scene import Scene
-from vizhelpers.view.live.wire import Payload, pack, quantise
+from vizhelpers.view.live.wire import Contents, pack, quantise
+from vizhelpers.view.live.wire_types import PageState, SceneData
 
 COLOURS = Path(__file__).parent / "js" / "colours.mjs"
 
@@ -29,30 +30,28 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def packed(frames: list[np.ndarray], **more: Any) -> Payload:
-    given = {
-        "axes": {"channel": range(len(frames))},
-        "titles": [f"channel {i}" for i in range(len(frames))],
-        "limits": [(-5000.0, 5000.0)] * len(frames),
-        "scale": "sequential",
-        "scale_group": "all",
-        **more,
-    }
-    return pack(frames, **given)
+def packed(frames: list[np.ndarray], largest: int = 10**6, **more: Any) -> SceneData:
+    contents = Contents(
+        frames,
+        axes={"channel": range(len(frames))},
+        titles=[f"channel {i}" for i in range(len(frames))],
+        limits=[(-5000.0, 5000.0)] * len(frames),
+        scale="sequential",
+        group="all",
+    )
+    return pack(replace(contents, **more), largest)
 
 
-def read_back(payload: Payload) -> list[np.ndarray]:
+def read_back(payload: SceneData) -> list[np.ndarray]:
     """Return the frames as the browser reads them."""
     levels = np.frombuffer(payload["data"], dtype=np.uint8).astype(np.float64)
     last = 255
-    if "fine" in payload:
+    if payload["fine"]:
         levels = 256 * levels + np.frombuffer(payload["fine"], dtype=np.uint8)
         last = 65535
     frames, at = [], 0
-    gaps = payload.get("gaps", [False] * len(payload["lo"]))
-    for (height, width), low, high, gap in zip(
-        payload["sizes"], payload["lo"], payload["hi"], gaps, strict=True
-    ):
+    rows = [payload[key] for key in ("sizes", "lo", "hi", "gaps")]
+    for (height, width), low, high, gap in zip(*rows, strict=True):
         frame = levels[at : at + height * width].reshape(height, width)
         top = last - 3 if gap else last
         values = low + frame / top * (high - low)
@@ -91,7 +90,7 @@ def test_what_is_not_finite_is_read_back_as_it_is_and_leaves_the_others_alone(
     frame = noise(5, 5)
     frame[2, 3] = bad
     payload = packed([frame, noise(5, 5)], limits=[(-0.1, 0.1) if clip else (-9, 9)] * 2)
-    assert ("fine" in payload, payload["gaps"]) == (clip, [True, False])
+    assert (payload["fine"] != b"", payload["gaps"]) == (clip, [True, False])
     assert "no number" in payload["note"]
     finite = frame[np.isfinite(frame)]
     assert (payload["lo"][0], payload["hi"][0]) == (finite.min(), finite.max())
@@ -109,7 +108,7 @@ def test_a_frame_without_a_finite_number_has_none_in_the_browser() -> None:
 
 def test_where_all_is_finite_and_nothing_clipped_nothing_more_is_sent() -> None:
     payload = packed([noise(5, 5)])
-    assert not {"fine", "gaps"} & set(payload) and payload["note"] == ""
+    assert (payload["fine"], payload["gaps"], payload["note"]) == (b"", [False], "")
     assert payload["data"] == quantise(noise(5, 5))[0].tobytes()
 
 
@@ -195,7 +194,7 @@ def test_everything_but_the_bytes_is_json() -> None:
         limits=[(np.float32(-1), np.float32(2))] * 2,
     )
     kept = {key: value for key, value in payload.items() if not isinstance(value, bytes)}
-    assert set(payload) - set(kept) == {"data", "lut", "base"}
+    assert set(payload) - set(kept) == {"data", "fine", "lut", "base"}
     assert json.loads(json.dumps(kept, allow_nan=False)) == kept
     assert kept["axes"] == [
         {"name": "layer", "labels": ["3"]},
@@ -210,7 +209,8 @@ def test_a_page_whose_frames_charts_and_values_are_no_numbers_is_json(wrong: flo
     bars = Bars("B", [("cat",)], [wrong], ["?"])
     curve = Curve("C", [wrong, 1.0], 0, "step", "value")
     scene = Scene([stack], charts=[[bars, curve]])
-    page = Page("p", b"", {}, [scene.payload()], [[]], {"i0": 0})
+    state = PageState(i0=0, i1=0, i2=0, blend=100, own_scale=0, grid=0, scene=0)
+    page = Page("p", b"", {}, [scene.payload()], [[]], state)
     text = re.search(r'id="page">(.*?)</script>', as_html(page)).group(1)
     data = json.loads(text, parse_constant=pytest.fail)
     assert data["scenes"][0]["gaps"] == [True, True]
@@ -262,7 +262,7 @@ def test_where_nothing_is_left_to_take_away_the_factor_is_the_one_that_was_used(
 
 
 @pytest.fixture(scope="module")
-def pictures_of() -> Callable[[list[Payload]], list[list[np.ndarray]]]:
+def pictures_of() -> Callable[[list[SceneData]], list[list[np.ndarray]]]:
     """Return what draws payloads with ``view.js``, in Node."""
     node = shutil.which("node")
     if node is None and os.environ.get("VIZHELPERS_BROWSER") == "required":
@@ -270,7 +270,7 @@ def pictures_of() -> Callable[[list[Payload]], list[list[np.ndarray]]]:
     if node is None:
         pytest.skip("no node on the PATH")
 
-    def draw(payloads: list[Payload]) -> list[list[np.ndarray]]:
+    def draw(payloads: list[SceneData]) -> list[list[np.ndarray]]:
         text = json.dumps(payloads, default=lambda raw: base64.b64encode(raw).decode("ascii"))
         command = [node, str(COLOURS)]
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
@@ -356,7 +356,7 @@ def test_colours_one_level_apart_cannot_be_told_apart() -> None:
 
 
 def test_the_browser_draws_the_colours_that_python_draws(
-    pictures_of: Callable[[list[Payload]], list[list[np.ndarray]]],
+    pictures_of: Callable[[list[SceneData]], list[list[np.ndarray]]],
 ) -> None:
     scenes = {name: scene_of(stacks) for name, stacks in SCENES.items()}
     drawn = pictures_of([scene.payload() for scene in scenes.values()])

@@ -1,7 +1,7 @@
 /**
  * The pictures that `view.js` makes, for `tests/test_wire.py` to compare with Python's.
- * stdin: payloads of `wire.pack`, bytes as base64. stdout: for each payload its pictures, for each
- * frame one with each of HOW, in this order.
+ * stdin: scenes as `wire.pack` returns them, bytes as base64. stdout: the pictures of each scene,
+ * for each frame one for each entry of HOW.
  */
 
 import { readFileSync } from "node:fs";

@@ -19,6 +19,8 @@ function maps(frames, { ranges = frames.map(() => [0, 1]), ...more } = {}) {
     scale: "sequential",
     sizes: frames.map((rows) => [rows.length, rows[0].length]),
     data: Uint8Array.from(frames.flat(2)),
+    fine: new Uint8Array(0),
+    gaps: frames.map(() => false),
     lo: ranges.map(([low]) => low),
     hi: ranges.map(([, high]) => high),
     limits: ranges,

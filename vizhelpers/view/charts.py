@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from vizhelpers.view.canvas import Figure, new_figure
 from vizhelpers.view.colour import gaps_in_words
+from vizhelpers.view.live.wire_types import BarsData, CurveData
 from vizhelpers.view.style import default_style
 from vizhelpers.view.tree import MOST_ROWS, tree_figure
 
@@ -47,8 +47,8 @@ class Bars:
             )
         return _bar_figure(self._shortened(_MOST_BARS)._finite(), width)
 
-    def wire(self) -> dict[str, Any]:
-        """Return what ``view.js`` draws."""
+    def wire(self) -> BarsData:
+        """Return the bars as ``view.js`` draws them."""
         bars = self._finite()
         rows = zip(bars.cells, bars.lengths, bars.texts, strict=True)
         return {
@@ -115,11 +115,8 @@ class Curve:
         axes.margins(y=0.15)
         return figure
 
-    def wire(self) -> dict[str, Any]:
-        """Return what ``view.js`` draws: JSON has no NaN, so ``gaps`` lists where a value is none.
-
-        The lowest value stands in its place.
-        """
+    def wire(self) -> CurveData:
+        """Return the curve as ``view.js`` draws it, with the lowest value in place of gaps."""
         values = [float(value) for value in self.values]
         gaps = [i for i, value in enumerate(values) if not math.isfinite(value)]
         lowest = min((value for value in values if math.isfinite(value)), default=0.0)
@@ -130,7 +127,7 @@ class Curve:
             "marked": self.marked,
             "xlabel": self.xlabel,
             "ylabel": self.ylabel,
-            **({"gaps": gaps} if gaps else {}),
+            "gaps": gaps,
         }
 
     def _title(self) -> str:

@@ -1,7 +1,7 @@
 """The widgets of a scene's axes and colours, linked to the view in the browser."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import ipywidgets as widgets
 
@@ -17,8 +17,9 @@ from vizhelpers.view.live.controls import (
 )
 from vizhelpers.view.live.scene import Scene
 from vizhelpers.view.live.view import StackView
+from vizhelpers.view.live.wire_types import ViewState
 
-TRAITS = ("i0", "i1", "i2", "blend", "own_scale", "grid")
+TRAITS = tuple(ViewState.__annotations__)
 
 
 class Linked(NamedTuple):
@@ -71,7 +72,7 @@ class Axes:
                 position = starting.get(trait, getattr(self._view, trait))
             positions[trait] = within(control, position)
         with self._view.hold_sync():
-            self._view.scene = scene.payload()
+            self._view.scene = dict(scene.payload())
             for trait, position in positions.items():
                 setattr(self._view, trait, position)
         for control in controls_of(scene):
@@ -102,12 +103,12 @@ class Axes:
         self.linked[control.trait] = Linked(control, widget, link)
         return widget
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> ViewState:
         """Return trait of the view -> position, as the widgets in the kernel have it."""
         state = {trait: int(getattr(self._view, trait)) for trait in TRAITS}
         for trait, linked in self.linked.items():
             state[trait] = int(getattr(linked.widget, linked_trait(linked.widget)) or 0)
-        return state
+        return cast(ViewState, state)
 
     def close(self) -> None:
         """Close the widgets and their links."""

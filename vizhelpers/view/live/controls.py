@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 
 from vizhelpers.view.live.scene import Scene
+from vizhelpers.view.live.wire_types import ControlData
 
 _SCALES = ("shared", "each frame its own")
 _NAMES = {"out": "output channel", "in": "input channel"}
@@ -34,9 +35,9 @@ class Control:
     high: int = 0
     step: int = 1
 
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON from which ``view.js`` makes an HTML control."""
-        return {**asdict(self), "labels": list(self.labels)}
+    def wire(self) -> ControlData:
+        """Return the data from which ``view.js`` creates an HTML control."""
+        return cast(ControlData, {**asdict(self), "labels": list(self.labels)})
 
 
 def controls_of(scene: Scene) -> list[Control]:

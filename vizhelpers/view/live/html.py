@@ -1,4 +1,4 @@
-"""One self-contained HTML file: the live view and its controls, without a network or a kernel."""
+"""One self-contained HTML file: the live view and its controls, without network or kernel."""
 
 import base64
 import hashlib
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import cast
+
+from vizhelpers.view.live.wire_types import ControlData, PageData, PageState, SceneData
 
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
@@ -43,27 +45,27 @@ _MOUNT = '\nmount(document.getElementById("panel"), document.getElementById("pag
 
 @dataclass(frozen=True)
 class Page:
-    """What a page can show.
+    """The contents of a saved page.
 
     Attributes:
-        name: its title.
-        png: a picture of its first state, for readers without JavaScript.
-        requests: names and labels of what chooses the scene, the slowest first.
-        scenes: payloads of ``wire.pack``, one for each combination of requests.
-        controls: for each scene its controls, as ``view.js`` makes them.
-        state: the view's traits at the start, and ``scene``: which one is shown first.
+        name: the page's title.
+        png: a picture of the first state, for readers without JavaScript.
+        requests: name -> labels of each control that chooses the scene, slowest first.
+        scenes: a scene for each combination of these labels.
+        controls: the controls of each scene.
+        state: the view's traits at the start, and the index of the first scene.
     """
 
     name: str
     png: bytes
     requests: Mapping[str, Sequence[str]]
-    scenes: Sequence[Mapping[str, Any]]
-    controls: Sequence[Sequence[Mapping[str, Any]]]
-    state: Mapping[str, Any]
+    scenes: Sequence[SceneData]
+    controls: Sequence[Sequence[ControlData]]
+    state: PageState
 
 
 def save_html(page: Page, path: Path) -> Path:
-    """Write the page; every text that came from outside is escaped.
+    """Write a page to a file and return its path; every text in it is escaped.
 
     Raises:
         ValueError: the folder does not exist.
@@ -75,7 +77,7 @@ def save_html(page: Page, path: Path) -> Path:
 
 
 def as_html(page: Page) -> str:
-    """Return the page's text; its scripts and styles are allowed by their hashes and no others."""
+    """Return a page as HTML; its policy allows only this script and this style, by their hashes."""
     script = _text("view.js") + _MOUNT
     style = _PAGE_STYLE + _text("view.css")
     data = _as_json(page)
@@ -92,20 +94,21 @@ def as_html(page: Page) -> str:
 
 
 def _as_json(page: Page) -> str:
-    """Return the page's data; bytes that several scenes share, such as a photograph, stand once."""
+    """Return the page's data; bytes that several scenes share, such as a photograph, occur once."""
     blobs: dict[bytes, int] = {}
 
-    def without_bytes(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return {"blob": blobs.setdefault(value, len(blobs))}
-        if isinstance(value, Mapping):
-            return {key: without_bytes(inner) for key, inner in value.items()}
-        return value
+    def without_bytes(scene: SceneData) -> SceneData:
+        shared = {
+            key: {"blob": blobs.setdefault(value, len(blobs))}
+            for key, value in scene.items()
+            if isinstance(value, bytes)
+        }
+        return cast(SceneData, {**scene, **shared})
 
-    data = {
+    data: PageData = {
         "requests": [{"name": n, "labels": list(labels)} for n, labels in page.requests.items()],
         "scenes": [without_bytes(scene) for scene in page.scenes],
-        "controls": page.controls,
+        "controls": [list(row) for row in page.controls],
         "state": page.state,
         "blobs": [base64.b64encode(blob).decode("ascii") for blob in blobs],
     }

@@ -5,7 +5,6 @@ from itertools import product
 from typing import Any
 
 from vizhelpers.view.canvas import to_png
-from vizhelpers.view.live.axes import TRAITS
 from vizhelpers.view.live.controls import controls_of
 from vizhelpers.view.live.html import Page
 from vizhelpers.view.live.scene import Scene, Stack
@@ -30,7 +29,7 @@ def page_of_stack(stack: Stack) -> Page:
         requests={},
         scenes=[scene.payload()],
         controls=[[control.wire() for control in controls]],
-        state={**dict.fromkeys(TRAITS, 0), "blend": blend, "scene": 0},
+        state={"i0": 0, "i1": 0, "i2": 0, "blend": blend, "own_scale": 0, "grid": 0, "scene": 0},
     )
 
 

@@ -22,6 +22,7 @@ from vizhelpers.view.live.requests import Requests
 from vizhelpers.view.live.scene import Scene, Stack
 from vizhelpers.view.live.view import StackView
 from vizhelpers.view.live.wire import LARGEST
+from vizhelpers.view.live.wire_types import Message
 from vizhelpers.view.live.worker import Worker
 
 _KEPT = 24  # scenes in the cache
@@ -162,7 +163,7 @@ class Panel:
         if kind == "stop":
             self.stop()
         elif kind == "ping":  # the view checks whether the kernel runs
-            self.view.send({"type": "pong"})
+            self.view.send(Message(type="pong"))
 
     def stop(self) -> None:
         """Cancel the computation; the picture stays, and the controls return to its values."""
@@ -205,7 +206,7 @@ class Panel:
     def figure(self) -> Figure:
         """Return what the panel shows as a matplotlib figure."""
         state = self._axes.state()
-        chosen = [state[f"i{i}"] for i in range(len(self.scene.axes))]
+        chosen = [state["i0"], state["i1"], state["i2"]][: len(self.scene.axes)]
         return self.scene.figure(chosen, blend=state["blend"], own=bool(state["own_scale"]))
 
     def save_html(self, path: str | Path, *, largest: int = LARGEST) -> Path:

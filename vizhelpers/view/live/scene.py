@@ -4,14 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from vizhelpers.view.charts import Bars, Chart
 from vizhelpers.view.labels import named
-from vizhelpers.view.live.wire import LARGEST, Payload, pack
+from vizhelpers.view.live.wire import LARGEST, Contents, pack
+from vizhelpers.view.live.wire_types import SceneData
 from vizhelpers.view.static import side_by_side
 
 _WIDE = 7.0  # inches
@@ -168,28 +169,30 @@ class Scene:
         figures += [chart.draw(_WIDE if alone and not _is_table(chart) else 4.0) for chart in row]
         return figures[0] if len(figures) == 1 else side_by_side(*figures, below=alone)
 
-    def payload(self, largest: int = LARGEST) -> Payload:
-        """Return what crosses the wire: every frame once, and the charts as numbers."""
+    def payload(self, largest: int = LARGEST) -> SceneData:
+        """Return the data from which ``view.js`` draws the scene, every frame once.
+
+        Args:
+            largest: bytes of frames above which they are reduced.
+        """
         stacks = [
             replace(stack, scale=self.scale) if stack.scale != self.scale else stack
             for stack in self.stacks
         ]
-        first = stacks[0] if stacks else None
-        packed = pack(
-            [frame for stack in stacks for frame in stack.frames],
+        contents = Contents(
+            frames=[frame for stack in stacks for frame in stack.frames],
             axes=self.axes,
             titles=self.titles(),
             limits=[limits for stack in stacks for limits in stack.limits()],
-            scale=self.scale,
-            scale_group=self.group,
+            scale=cast(Any, self.scale),
+            group=self.group,
             name=self.name,
-            unit=first.unit if first else "",
-            base=first.base if first else None,
-            largest=largest,
+            unit=stacks[0].unit if stacks else "",
+            base=stacks[0].base if stacks else None,
+            charts=[[chart.wire() for chart in row] for row in self.charts],
+            photograph=self.photograph,
         )
-        packed["charts"] = [[chart.wire() for chart in row] for row in self.charts]
-        packed["photograph"] = self.photograph
-        return packed
+        return pack(contents, largest)
 
 
 def _joined(axes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:

@@ -1,44 +1,61 @@
 /**
- * Draws a stack of frames on a canvas: in Jupyter as an anywidget, in a saved page by `mount`.
- * One module, no framework, no build step, no network. `wire.py` says what a scene holds.
+ * Draws scenes of frames and charts: in Jupyter as an anywidget, in a saved page by `mount`.
+ * One module, no framework, no build step, no network.
  *
- * @typedef {{ name: string, labels: string[] }} Axis
- * @typedef {{ kind: "bars", title: string, rows: { cells: string[], length: number,
- *   text: string }[], marked: number }} Bars
+ * The types of what Python sends, as in `wire_types.py`:
+ *
+ * @typedef {{ name: string, labels: string[] }} AxisData
+ * @typedef {{ cells: string[], length: number, text: string }} BarData
+ * @typedef {{ kind: "bars", title: string, rows: BarData[], marked: number }} BarsData
  * @typedef {{ kind: "curve", title: string, values: number[], marked: number, xlabel: string,
- *   ylabel: string, gaps?: number[] }} Curve
- * @typedef {Bars | Curve} Chart
- * @typedef {{ scale: "sequential" | "diverging" | "rgb", sizes: [number, number][],
- *   data: Uint8Array, lo: number[], hi: number[], limits: [number, number][], group: string,
- *   axes: Axis[], titles: string[], name: string, unit: string, note: string, factor: number,
- *   lut: Uint8Array, base: Uint8Array, base_size: number[], charts: Chart[][],
- *   photograph: boolean, offsets: number[], fine: Uint8Array, gaps?: boolean[] }} Scene
+ *   ylabel: string, gaps: number[] }} CurveData
+ * @typedef {{ scale: "sequential" | "diverging" | "rgb", sizes: number[][], data: Bytes,
+ *   fine: Bytes, lo: number[], hi: number[], gaps: boolean[], limits: number[][], group: string,
+ *   axes: AxisData[], titles: string[], name: string, unit: string, note: string,
+ *   factor: number, lut: Bytes, base: Bytes, base_size: number[],
+ *   charts: (BarsData | CurveData)[][], photograph: boolean }} SceneData
+ * @typedef {{ trait: string, name: string, kind: "range" | "choice", labels: string[],
+ *   low: number, high: number, step: number }} ControlData
+ * @typedef {{ i0: number, i1: number, i2: number, blend: number, own_scale: number,
+ *   grid: number }} ViewState
+ * @typedef {{ i0: number, i1: number, i2: number, blend: number, own_scale: number,
+ *   grid: number, scene: number }} PageState
+ * @typedef {{ requests: AxisData[], scenes: SceneData[], controls: ControlData[][],
+ *   state: PageState, blobs: string[] }} PageData
+ * @typedef {{ type: "stop" | "ping" | "pong" }} Message
+ *
+ * The types of this module:
+ *
+ * @typedef {ArrayBuffer | ArrayBufferView | string} Bytes base64 where it is a string
+ * @typedef {BarsData | CurveData} ChartData
+ * @typedef {SceneData & { data: Uint8Array, fine: Uint8Array, lut: Uint8Array, base: Uint8Array,
+ *   offsets: number[] }} Scene offsets: where each frame begins in `data`
  * @typedef {{ get(key: string): any, set(key: string, value: any): void, save_changes(): void,
  *   on(event: string, callback: (...args: any[]) => void): void,
  *   off(event: string, callback: (...args: any[]) => void): void,
- *   send(content: any): void }} Model
+ *   send(content: Message): void }} Model
  * @typedef {{ width: number, height: number, rgba: Uint8ClampedArray<ArrayBuffer> }} Picture
  */
 
 // ---------------------------------------------------------------- pure functions, tested by node
 
 /**
- * Position of a frame, given one index for each axis, the slowest axis first.
- * @param {Axis[]} axes
+ * Return the position of a frame, given an index on each axis, the slowest axis first.
+ * @param {AxisData[]} axes
  * @param {number[]} chosen
  */
 export function frameAt(axes, chosen) {
   return axes.reduce((at, axis, i) => at * axis.labels.length + clamp(chosen[i] ?? 0, axis), 0);
 }
 
-/** @param {number} index @param {Axis} axis */
+/** @param {number} index @param {AxisData} axis */
 function clamp(index, axis) {
   return Math.max(0, Math.min(index, axis.labels.length - 1));
 }
 
 /**
- * One index for each axis, given the position of a frame: the inverse of `frameAt`.
- * @param {Axis[]} axes
+ * Return the index on each axis, given the position of a frame: the inverse of `frameAt`.
+ * @param {AxisData[]} axes
  * @param {number} frame
  */
 export function chosenAt(axes, frame) {
@@ -50,11 +67,11 @@ export function chosenAt(axes, frame) {
   return chosen;
 }
 
-/** The colour of what is no number, as in `colour.py`: no scale has it. */
+/** The colour of NaN and infinite values, as in `colour.py`: no colour scale contains it. */
 const NO_NUMBER = [105, 30, 0];
 
 /**
- * The values of a map, read back from its bytes: exact to 1/255 of the frame's own range.
+ * Return the values of a map from its bytes, exact to 1/255 of the frame's own range.
  * @param {Scene} scene
  * @param {number} frame
  */
@@ -67,7 +84,7 @@ export function valuesOf(scene, frame) {
 }
 
 /**
- * What gives the value at one place of a frame; `wire.py` says how it is stored.
+ * Return a function that reads the value at an index of a frame; `wire.py` describes the bytes.
  * @param {Scene} scene
  * @param {number} frame
  * @returns {(i: number) => number}
@@ -76,7 +93,7 @@ function readerOf({ data, fine, offsets, lo, hi, gaps }, frame) {
   const at = offsets[frame];
   const [low, range] = [lo[frame], hi[frame] - lo[frame]];
   const levels = fine.length ? 65536 : 256;
-  const last = gaps?.[frame] ? levels - 4 : levels - 1;
+  const last = gaps[frame] ? levels - 4 : levels - 1;
   const special = [-Infinity, Infinity, NaN];
   return (i) => {
     const level = fine.length ? 256 * data[at + i] + fine[at + i] : data[at + i];
@@ -85,11 +102,11 @@ function readerOf({ data, fine, offsets, lo, hi, gaps }, frame) {
 }
 
 /**
- * The colour scale's ends: the stack's own, or the frame's own.
+ * Return the colour scale's ends: those of the scene, or those of the frame alone.
  * @param {Scene} scene
  * @param {number} frame
  * @param {boolean} own
- * @returns {[number, number]}
+ * @returns {number[]}
  */
 export function limitsOf(scene, frame, own) {
   if (!own) return scene.limits[frame];
@@ -100,11 +117,11 @@ export function limitsOf(scene, frame, own) {
 }
 
 /**
- * Values to colours of a table of 256.
+ * Return values as RGBA, by a table of 256 colours.
  * @param {Float64Array} values
  * @param {Uint8Array} lut
- * @param {[number, number]} limits
- * @param {boolean} diverging what a flat scale shows: the middle, or the first colour
+ * @param {number[]} limits
+ * @param {boolean} diverging if low equals high, show the middle colour and not the first
  */
 export function colourise(values, lut, [low, high], diverging) {
   const rgba = new Uint8ClampedArray(values.length * 4);
@@ -119,9 +136,9 @@ export function colourise(values, lut, [low, high], diverging) {
 }
 
 /**
- * Stretch a map, bilinearly; a place that touches something that is no number is NaN.
+ * Resize a map bilinearly; a pixel interpolated from a NaN or infinite value is NaN.
  * @param {Float64Array} values
- * @param {[number, number]} from height and width
+ * @param {number[]} from height and width
  * @param {number[]} to height and width
  */
 export function stretch(values, from, to) {
@@ -132,9 +149,9 @@ export function stretch(values, from, to) {
 }
 
 /**
- * Stretch a map, bilinearly, with the centres of its pixels where they belong.
+ * Resize a map bilinearly; the edges of both maps coincide.
  * @param {Float64Array} values
- * @param {[number, number]} from height and width
+ * @param {number[]} from height and width
  * @param {number[]} to height and width
  */
 function bilinear(values, [height, width], [tall, wide]) {
@@ -151,7 +168,8 @@ function bilinear(values, [height, width], [tall, wide]) {
   return result;
 }
 
-/** @param {number} place @param {number} count @returns {[number, number, number]} */
+/** Return the two neighbours of a position, and the second one's weight.
+ * @param {number} place @param {number} count @returns {[number, number, number]} */
 function between(place, count) {
   const inside = Math.max(0, Math.min(count - 1, place));
   const first = Math.floor(inside);
@@ -159,7 +177,7 @@ function between(place, count) {
 }
 
 /**
- * A frame as it is drawn, at its own size, or at the photograph's where it is laid on it.
+ * Return a frame as it is drawn: at its own size, or blended with the photograph at its size.
  * @param {Scene} scene
  * @param {number} frame
  * @param {{ own: boolean, blend: number }} how blend: share of the map, in percent
@@ -190,7 +208,7 @@ export function pictureOf(scene, frame, { own, blend }) {
 }
 
 /**
- * RGB bytes as a picture.
+ * Return RGB bytes as a picture.
  * @param {Uint8Array} rgb
  * @param {number[]} size height and width
  * @returns {Picture}
@@ -204,7 +222,7 @@ export function opaque(rgb, [height, width]) {
   return { width, height, rgba };
 }
 
-/** A number with three or more digits that count. @param {number} x @param {number} digits */
+/** Return a number with so many significant digits. @param {number} x @param {number} digits */
 export function inWords(x, digits = 3) {
   if (x === 0) return "0";
   const size = Math.abs(x);
@@ -213,7 +231,7 @@ export function inWords(x, digits = 3) {
 }
 
 /**
- * How the colours are scaled, in words: it always stands beside the bar.
+ * Return which frames share the colour scale, in words.
  * @param {Scene} scene
  * @param {boolean} own
  */
@@ -223,7 +241,7 @@ export function scaleInWords(scene, own) {
 }
 
 /**
- * What stands at one place of a frame.
+ * Return the place and the value of a pixel, in words.
  * @param {Scene} scene
  * @param {number} frame
  * @param {number} row
@@ -243,12 +261,12 @@ export function readout(scene, frame, row, column) {
   return `${place}: ${inWords(value, 4)}${unit && ` (${unit})`}`;
 }
 
-/** What no search may take for words. @param {string} text */
+/** Escape the operators of a regular expression. @param {string} text */
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 /**
- * What a search box suggests for a text: [value, label] pairs. Names that contain it as whole words
- * come first, then those in which a word begins with it; all names where there are neither.
+ * Return what a search box suggests for a text, as [value, label] pairs: names that contain it as
+ * a whole word, then names with a word that begins with it. Without a match, return all names.
  * @param {string[]} names
  * @param {string} typed
  * @returns {[string, string][]}
@@ -259,8 +277,9 @@ export function suggestions(names, typed) {
   const start = `(^|[^\\p{L}\\p{N}])${literal(text)}`;
   const begins = new RegExp(start, "iu");
   const whole = new RegExp(`${start}($|[^\\p{L}\\p{N}])`, "iu");
-  const found = names.filter((name) => begins.test(name));
-  const ordered = [...found.filter((n) => whole.test(n)), ...found.filter((n) => !whole.test(n))];
+  const matches = names.filter((name) => begins.test(name));
+  const [exact, others] = [true, false].map((is) => matches.filter((n) => whole.test(n) === is));
+  const ordered = [...exact, ...others];
   if (!ordered.length && /^\d+$/.test(text) && names[Number(text)]) {
     return [[text, names[Number(text)]]];
   }
@@ -268,7 +287,7 @@ export function suggestions(names, typed) {
 }
 
 /**
- * Bytes, whatever way they came: from Jupyter a view of a buffer, from a page base64.
+ * Return bytes as an array: Jupyter sends a view of a buffer, a page holds base64.
  * @param {any} value
  * @returns {Uint8Array}
  */
@@ -279,7 +298,11 @@ export function asBytes(value) {
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
 
-/** @param {any} scene @returns {Scene | null} */
+/**
+ * A scene with its bytes as arrays, or null if there is none yet.
+ * @param {SceneData | undefined} scene
+ * @returns {Scene | null}
+ */
 export function unpacked(scene) {
   if (!scene?.titles) return null;
   const [data, lut, base, fine] = [scene.data, scene.lut, scene.base, scene.fine].map(asBytes);
@@ -307,13 +330,13 @@ function make(tag, name, attributes = {}) {
   return element;
 }
 
-/** Write a text where another stands: the browser lays the page out anew even for the same one.
+/** Set a text if it has changed: setting the same text again costs a layout of the page.
  * @param {Element} element @param {string} text */
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** The elements of one view. @param {HTMLElement} el */
+/** Create the elements of a view. @param {HTMLElement} el */
 function skeleton(el) {
   const parts = {
     root: make("div", "root"),
@@ -339,7 +362,7 @@ function skeleton(el) {
   return parts;
 }
 
-/** A canvas in a frame that scrolls, with a mark that lies over it. @param {string} name
+/** Create a canvas in a frame that scrolls, with a mark above it. @param {string} name
  * @param {string} label */
 function sheet(name, label) {
   const frame = make("div", `frame vz-${name}`);
@@ -352,17 +375,17 @@ function sheet(name, label) {
 }
 
 /**
- * Paint a picture so that each of its pixels is a square of whole device pixels.
+ * Paint a picture so that each of its pixels is a square of device pixels.
  * @param {HTMLCanvasElement} canvas
  * @param {Picture} picture
- * @param {number} room css pixels there are for its width
+ * @param {number} room greatest width in CSS pixels
  * @param {number} zoom
  */
 function paint(canvas, picture, room, zoom) {
   const density = window.devicePixelRatio || 1;
   const times = Math.max(1, Math.floor((room * density) / picture.width)) * zoom;
   const [width, height] = [picture.width * times, picture.height * times];
-  // To set a size, even the same, takes the canvas's memory away and gives it anew.
+  // Setting a size, even the same size, allocates the canvas's memory anew.
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -373,7 +396,7 @@ function paint(canvas, picture, room, zoom) {
   canvas.style.height = `${(shown * picture.height) / picture.width}px`;
 }
 
-/** A picture as something that a canvas can draw, scaled. @param {Picture} picture */
+/** Return a picture as a canvas of its own size. @param {Picture} picture */
 function bitmap({ rgba, width, height }) {
   const small = new OffscreenCanvas(width, height);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (small.getContext("2d"));
@@ -395,7 +418,8 @@ function place(mark, canvas, [left, top, width, height]) {
 
 // ---------------------------------------------------------------- bar and charts
 
-/** @param {HTMLElement} bar @param {Scene} scene @param {number} frame @param {boolean} own */
+/** Draw the colour bar. @param {HTMLElement} bar @param {Scene} scene @param {number} frame
+ * @param {boolean} own */
 function drawBar(bar, scene, frame, own) {
   bar.replaceChildren();
   bar.hidden = scene.scale === "rgb" || !scene.sizes.length;
@@ -419,19 +443,19 @@ function drawBar(bar, scene, frame, own) {
   bar.append(strip, ticks, words);
 }
 
-/** @param {HTMLElement} box @param {Chart[]} row */
+/** Draw a row of charts. @param {HTMLElement} box @param {ChartData[]} row */
 function drawChart(box, row) {
   box.hidden = row.length === 0;
   box.replaceChildren(...row.map((chart) => {
-    const one = make("div", "one");
+    const part = make("div", "part");
     const title = make("p", "name");
     title.textContent = chart.title;
-    one.append(title, chart.kind === "bars" ? barTable(chart) : curvePicture(chart));
-    return one;
+    part.append(title, chart.kind === "bars" ? barTable(chart) : curvePicture(chart));
+    return part;
   }));
 }
 
-/** A table: it can be read aloud, searched and copied. @param {Bars} chart */
+/** Return bars as a table, which can be read aloud, searched and copied. @param {BarsData} chart */
 function barTable(chart) {
   const table = make("table", "bars");
   const longest = Math.max(...chart.rows.map((row) => row.length), 1e-30);
@@ -452,7 +476,7 @@ function barTable(chart) {
   return table;
 }
 
-/** @param {Curve} chart */
+/** Return a curve as SVG. @param {CurveData} chart */
 function curvePicture(chart) {
   const [width, height, left, bottom] = [320, 200, 62, 34];
   const [low, high] = [Math.min(...chart.values), Math.max(...chart.values)];
@@ -462,7 +486,7 @@ function curvePicture(chart) {
   const at = (i) => [left + i * across, height - bottom - (chart.values[i] - low) * up];
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, class: "vz-curve", role: "img" });
   svg.setAttribute("aria-label", `${chart.title}: ${inWords(chart.values[chart.marked])}`);
-  // A place without a number interrupts the line: the pen moves there, and on from there.
+  // A gap interrupts the line: the pen moves to it and away from it without drawing.
   const gaps = new Set(chart.gaps);
   const lifted = (/** @type {number} */ i) => i === 0 || gaps.has(i) || gaps.has(i - 1);
   const path = chart.values.map((_, i) => `${lifted(i) ? "M" : "L"} ${at(i).join(" ")}`);
@@ -480,14 +504,16 @@ function curvePicture(chart) {
   return svg;
 }
 
-/** @param {number} x @param {number} y @param {string} text @param {string} anchor */
+/** Return a text of an SVG. @param {number} x @param {number} y @param {string} text
+ * @param {string} anchor */
 function letters(x, y, text, anchor) {
   const element = drawn("text", { x, y, "text-anchor": anchor });
   element.textContent = text;
   return element;
 }
 
-/** @param {string} tag @param {Record<string, string | number>} attributes */
+/** Return an element of an SVG. @param {string} tag
+ * @param {Record<string, string | number>} attributes */
 function drawn(tag, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
@@ -502,7 +528,7 @@ const SILENT = "The kernel does not answer. If another cell is running, wait for
   + "if the kernel was restarted, run the cell again.";
 const PATIENCE = 5000; // milliseconds
 
-/** All that one view remembers besides the model's traits. @param {Model} model
+/** Create the state of a view, apart from the model's traits. @param {Model} model
  * @param {HTMLElement} el */
 function createView(model, el) {
   return {
@@ -514,8 +540,8 @@ function createView(model, el) {
     pixel: /** @type {[number, number] | null} */ (null),
     drawing: 0,
     columns: 1,
-    kernel: "", // what is wrong with it
-    waiting: 0, // for its answer
+    kernel: "", // a warning about the kernel
+    waiting: 0, // timer for the kernel's answer
     box: /** @type {Element | null} */ (null),
     leaving: new AbortController(),
     keys: /** @type {Record<string, string>} */ ({}),
@@ -524,7 +550,7 @@ function createView(model, el) {
 
 /** @typedef {ReturnType<typeof createView>} View */
 
-/** @param {View} view */
+/** Return the frame, the scale and the blend that the traits choose. @param {View} view */
 function present({ model, scene }) {
   const chosen = ["i0", "i1", "i2"].map((key) => Number(model.get(key)) || 0);
   const frame = scene ? frameAt(scene.axes, chosen) : 0;
@@ -532,13 +558,13 @@ function present({ model, scene }) {
   return { frame, own: Boolean(model.get("own_scale")), blend };
 }
 
-/** Draw at the browser's next frame, however many changes came before it. @param {View} view */
+/** Draw once before the browser's next repaint. @param {View} view */
 function refresh(view) {
   cancelAnimationFrame(view.drawing);
   view.drawing = requestAnimationFrame(() => draw(view));
 }
 
-/** Draw a part of the view only where what it shows has changed: most do not move with a slider.
+/** Draw a part of the view only if its key has changed: most parts do not depend on a slider.
  * @param {View} view @param {string} part @param {any[]} key @param {() => void} drawPart */
 function whenChanged(view, part, key, drawPart) {
   const present = key.join();
@@ -547,7 +573,7 @@ function whenChanged(view, part, key, drawPart) {
   drawPart();
 }
 
-/** @param {View} view */
+/** Draw what has changed. @param {View} view */
 function draw(view) {
   const { parts, scene, model } = view;
   drawState(view);
@@ -559,14 +585,7 @@ function draw(view) {
   parts.photo.frame.hidden = !pictures || !scene.photograph || !scene.base.length || blend < 100;
   const room = roomFor(view);
   if (pictures) paint(parts.map.canvas, pictureOf(scene, frame, { own, blend }), room, view.zoom);
-  if (!parts.photo.frame.hidden) {
-    whenChanged(view, "photo", [room, view.zoom, window.devicePixelRatio], () => {
-      paint(parts.photo.canvas, opaque(scene.base, scene.base_size), room, view.zoom);
-    });
-    // As large as the map, so that the same place is at the same place.
-    parts.photo.canvas.style.width = parts.map.canvas.style.width;
-    parts.photo.canvas.style.height = parts.map.canvas.style.height;
-  }
+  if (!parts.photo.frame.hidden) drawPhotograph(view, scene, room);
   const limits = pictures ? limitsOf(scene, frame, own) : [];
   whenChanged(view, "bar", [own, ...limits], () => drawBar(parts.bar, scene, frame, own));
   const row = scene.charts.length > 1 ? frame : 0;
@@ -579,14 +598,25 @@ function draw(view) {
   parts.root.dataset.frame = String(frame);
 }
 
-/** How wide a picture may be. @param {View} view */
+/** Draw the photograph as large as the map, so that their pixels correspond. @param {View} view
+ * @param {Scene} scene @param {number} room */
+function drawPhotograph(view, scene, room) {
+  const { photo, map } = view.parts;
+  whenChanged(view, "photo", [room, view.zoom, window.devicePixelRatio], () => {
+    paint(photo.canvas, opaque(scene.base, scene.base_size), room, view.zoom);
+  });
+  photo.canvas.style.width = map.canvas.style.width;
+  photo.canvas.style.height = map.canvas.style.height;
+}
+
+/** Return the greatest width of a picture, in CSS pixels. @param {View} view */
 function roomFor({ parts, scene }) {
   const beside = (parts.photo.frame.hidden ? 1 : 2) + (scene?.charts.length ? 0.8 : 0);
   const free = (parts.root.clientWidth || 640) - 190;
   return Math.max(120, Math.min(360, free / beside - 12));
 }
 
-/** @param {View} view @param {number} frame */
+/** Draw the frame's title. @param {View} view @param {number} frame */
 function drawTitle({ parts, scene }, frame) {
   if (!scene) return;
   const title = scene.titles[frame] ?? "";
@@ -596,7 +626,7 @@ function drawTitle({ parts, scene }, frame) {
   parts.map.canvas.setAttribute("aria-label", `${scene.name}: ${text}. Arrow keys read pixels.`);
 }
 
-/** What is being computed, and what went wrong; the picture stays. @param {View} view */
+/** Show the running computation and the last error; the picture stays. @param {View} view */
 function drawState({ parts, model, kernel }) {
   const busy = kernel === RESTARTED ? "" : String(model.get("busy") || "");
   const done = Number(model.get("progress"));
@@ -604,7 +634,7 @@ function drawState({ parts, model, kernel }) {
   parts.root.setAttribute("aria-busy", String(busy !== ""));
   parts.busy.hidden = busy === "";
   if (busy) {
-    // Made once: a button that is replaced between press and release is never clicked.
+    // Created once: a button that is replaced between press and release receives no click.
     if (!parts.busy.firstChild) parts.busy.append(...busyParts(model));
     const [words, bar] = /** @type {any} */ (parts.busy.children);
     write(words, busy);
@@ -616,13 +646,13 @@ function drawState({ parts, model, kernel }) {
   warn(parts.kernel, kernel);
 }
 
-/** @param {HTMLElement} element @param {string} text "" hides the element */
+/** Show a warning. @param {HTMLElement} element @param {string} text "" hides the element */
 function warn(element, text) {
   element.hidden = text === "";
   write(element, text && `⚠ ${text}`);
 }
 
-/** Only buttons that do something. @param {View} view */
+/** Hide or disable the buttons without effect. @param {View} view */
 function drawTools({ parts, scene, zoom, timer }) {
   const [play, larger, smaller] = /** @type {any} */ (parts.tools.children);
   parts.tools.hidden = !scene?.sizes.length;
@@ -632,7 +662,7 @@ function drawTools({ parts, scene, zoom, timer }) {
   smaller.disabled = zoom <= 1;
 }
 
-/** What is being computed, how far it is, and a button that stops it. @param {Model} model */
+/** Create the words, the progress bar and the stop button. @param {Model} model */
 function busyParts(model) {
   const stop = make("button", "stop", { type: "button" });
   stop.textContent = "Stop";
@@ -641,7 +671,7 @@ function busyParts(model) {
   return [words, make("progress", "progress", { max: "1" }), stop];
 }
 
-/** Thumbnails of all frames; painted anew only when they change, not when one is chosen.
+/** Draw thumbnails of all frames; choosing a frame moves only the mark.
  * @param {View} view @param {number} frame @param {boolean} own */
 function drawGrid(view, frame, own) {
   const { parts, scene } = view;
@@ -657,7 +687,7 @@ function drawGrid(view, frame, own) {
   markGrid(view, frame);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {Scene} scene
+/** Paint all thumbnails. @param {HTMLCanvasElement} canvas @param {Scene} scene
  * @param {{ columns: number, cell: number, own: boolean }} how */
 function paintGrid(canvas, scene, { columns, cell, own }) {
   canvas.width = cell * columns;
@@ -671,7 +701,7 @@ function paintGrid(canvas, scene, { columns, cell, own }) {
   }
 }
 
-/** @param {View} view @param {number} frame */
+/** Mark the thumbnail of a frame. @param {View} view @param {number} frame */
 function markGrid({ parts, scene, columns }, frame) {
   if (!scene) return;
   const rows = Math.ceil(scene.sizes.length / columns);
@@ -683,7 +713,7 @@ function markGrid({ parts, scene, columns }, frame) {
   }
 }
 
-/** @param {View} view @param {number} frame */
+/** Write the value of the marked pixel. @param {View} view @param {number} frame */
 function drawReadout({ parts, scene, pixel }, frame) {
   if (!scene?.sizes.length || !pixel) {
     write(parts.readout, scene?.sizes.length ? "Point at a pixel to read its value." : "");
@@ -707,9 +737,9 @@ function drawReadout({ parts, scene, pixel }, frame) {
   }
 }
 
-// ---------------------------------------------------------------- what hands do
+// ---------------------------------------------------------------- mouse and keyboard
 
-/** Choose a frame by its position: the sliders that are linked to the axes follow.
+/** Choose a frame by its position; linked sliders follow.
  * @param {View} view @param {number} frame */
 function choose({ model, scene }, frame) {
   if (!scene) return;
@@ -718,7 +748,7 @@ function choose({ model, scene }, frame) {
   model.save_changes();
 }
 
-/** @param {View} view */
+/** Choose frames by click and arrow keys. @param {View} view */
 function listenToGrid(view) {
   const { canvas } = view.parts.grid;
   canvas.addEventListener("click", (event) => {
@@ -739,7 +769,7 @@ function listenToGrid(view) {
   });
 }
 
-/** @param {View} view @param {HTMLCanvasElement} canvas */
+/** Mark pixels by pointer and arrow keys. @param {View} view @param {HTMLCanvasElement} canvas */
 function listenToPicture(view, canvas) {
   /** @param {[number, number] | null} pixel */
   const point = (pixel) => {
@@ -766,8 +796,23 @@ function listenToPicture(view, canvas) {
   });
 }
 
-/** Buttons that belong to the picture and ask nobody. @param {View} view */
+/** Add the buttons of the picture. @param {View} view */
 function addTools(view) {
+  view.parts.tools.append(playButton(view));
+  const zooms = /** @type {const} */ ([["+", "larger", 2], ["−", "smaller", 0.5]]);
+  for (const [text, label, times] of zooms) {
+    const button = make("button", "zoom", { type: "button", "aria-label": label });
+    button.textContent = text;
+    button.addEventListener("click", () => {
+      view.zoom = Math.max(1, Math.min(LARGEST_ZOOM, view.zoom * times));
+      refresh(view);
+    });
+    view.parts.tools.append(button);
+  }
+}
+
+/** Create the button that moves through all frames. @param {View} view */
+function playButton(view) {
   const play = make("button", "play", { type: "button", "aria-pressed": "false" });
   const stop = () => {
     clearInterval(view.timer);
@@ -786,30 +831,20 @@ function addTools(view) {
     play.setAttribute("aria-pressed", "true");
   });
   stop();
-  view.parts.tools.append(play);
-  const zooms = /** @type {const} */ ([["+", "larger", 2], ["−", "smaller", 0.5]]);
-  for (const [text, label, times] of zooms) {
-    const button = make("button", "zoom", { type: "button", "aria-label": label });
-    button.textContent = text;
-    button.addEventListener("click", () => {
-      view.zoom = Math.max(1, Math.min(LARGEST_ZOOM, view.zoom * times));
-      refresh(view);
-    });
-    view.parts.tools.append(button);
-  }
+  return play;
 }
 
-/** JupyterLab takes arrow keys and letters for its own, on all but elements that say this: an arrow
- * on a dropdown would leave for the next cell. @param {Event} event */
+/** Keep keys from JupyterLab: without this attribute an arrow key on a dropdown selects the next
+ * cell. @param {Event} event */
 function keepKeys({ target }) {
   /** @type {Element} */ (target).setAttribute("data-lm-suppress-shortcuts", "true");
 }
 
-/** The names that ipywidgets gave to a search box. @type {WeakMap<Element, string[]>} */
+/** The names that ipywidgets gave to each search box. @type {WeakMap<Element, string[]>} */
 const NAMES = new WeakMap();
 
-/** Suggest words to who types in a search box: a browser by itself matches any part of a name, so
- * that "cat" would bring crates and castles. @param {Event} event */
+/** Suggest names for the text of a search box. The browser itself would match any part of a name:
+ * "cat" would suggest "castle". @param {Event} event */
 function suggest({ target }) {
   const input = /** @type {HTMLInputElement} */ (target);
   const list = input.closest(".vizhelpers-search") && input.list;
@@ -824,38 +859,38 @@ function suggest({ target }) {
   }));
 }
 
-/** Say what is wrong with the kernel, or "". @param {View} view @param {string} text */
-function sayOfKernel(view, text) {
+/** Show a warning about the kernel, or "" for none. @param {View} view @param {string} text */
+function warnOfKernel(view, text) {
   clearTimeout(view.waiting);
   view.waiting = 0;
   view.kernel = text;
   refresh(view);
 }
 
-/** Say it when the kernel is gone. JupyterLab and the classic Notebook mark the view; for the others
- * a control that needs the kernel asks for a sign of life. Returns what undoes it.
+/** Warn when the kernel is gone, and return a function that ends this. JupyterLab and the classic
+ * Notebook mark the view; elsewhere a control that needs the kernel sends a "ping".
  * @param {View} view */
 function watchKernel(view) {
   const { model, parts } = view;
   const answered = (/** @type {any} */ content) => {
-    if (content?.type === "pong") sayOfKernel(view, "");
+    if (content?.type === "pong") warnOfKernel(view, "");
   };
-  // Later: the view is marked by a listener of the front end's own.
-  const told = () => setTimeout(() => {
+  // After other listeners: one of them, the front end's, marks the view.
+  const changed = () => setTimeout(() => {
     const dead = parts.root.closest(".jupyter-widgets-disconnected");
-    sayOfKernel(view, dead ? RESTARTED : "");
+    warnOfKernel(view, dead ? RESTARTED : "");
   });
   model.on("msg:custom", answered);
-  model.on("comm_live_update", told);
+  model.on("comm_live_update", changed);
   return () => {
     clearTimeout(view.waiting);
     model.off("msg:custom", answered);
-    model.off("comm_live_update", told);
+    model.off("comm_live_update", changed);
   };
 }
 
-/** Listen to the box that holds the view and its controls, once there is one. A front end keeps the
- * box of a closed panel, so that no listener of it may keep the view. @param {View} view */
+/** Listen to the box that holds the view and its controls, once it exists. The front end keeps the
+ * box of a closed panel, so the listeners that refer to the view are removed. @param {View} view */
 function listenToBox(view) {
   const box = view.parts.root.closest(".widget-vbox");
   if (!box || box === view.box) return;
@@ -864,7 +899,7 @@ function listenToBox(view) {
   const ask = ({ target }) => {
     const needed = /** @type {Element} */ (target).closest(".vizhelpers-request, .vz-stop");
     if (!needed || view.waiting || view.kernel === RESTARTED) return;
-    view.waiting = setTimeout(() => sayOfKernel(view, SILENT), PATIENCE);
+    view.waiting = setTimeout(() => warnOfKernel(view, SILENT), PATIENCE);
     view.model.send({ type: "ping" });
   };
   const { signal } = view.leaving;
@@ -875,7 +910,7 @@ function listenToBox(view) {
   });
 }
 
-/** Draw a model into an element; returns what undoes it.
+/** Draw a model into an element; return a function that removes the view.
  * @param {{ model: Model, el: HTMLElement }} where */
 export function render({ model, el }) {
   const view = createView(model, el);
@@ -907,7 +942,7 @@ export function render({ model, el }) {
   };
 }
 
-/** Free what a view holds; some browsers keep what is drawn on a canvas for long.
+/** Free what a view holds; browsers may keep the pixels of a removed canvas.
  * @param {View} view */
 function clear(view) {
   view.leaving.abort();
@@ -922,7 +957,7 @@ function clear(view) {
 
 // ---------------------------------------------------------------- pages without a kernel
 
-/** A model that lives in the page alone. @param {Record<string, any>} state @returns {Model} */
+/** Create a model without a kernel. @param {Record<string, any>} state @returns {Model} */
 export function localModel(state) {
   /** @type {Map<string, Set<(...args: any[]) => void>>} */
   const listeners = new Map();
@@ -943,16 +978,9 @@ export function localModel(state) {
 }
 
 /**
- * @typedef {{ trait: string, name: string, kind: "range" | "choice", labels: string[],
- *   low: number, high: number, step: number }} Control
- * @typedef {{ requests: Axis[], scenes: any[], controls: Control[][],
- *   state: Record<string, any>, blobs: string[] }} Page
- */
-
-/**
- * A page from its JSON; bytes that several scenes share stand there once.
+ * Return a page from its JSON, with the shared bytes in each scene.
  * @param {string} text
- * @returns {Page}
+ * @returns {PageData}
  */
 export function parsed(text) {
   const page = JSON.parse(text);
@@ -965,7 +993,7 @@ export function parsed(text) {
   return page;
 }
 
-/** One control of a page. @param {Control} control @param {number} value
+/** Create a control of a page. @param {ControlData} control @param {number} value
  * @param {(value: number) => void} change */
 function controlFor(control, value, change) {
   const row = make("label", "control");
@@ -990,8 +1018,8 @@ function controlFor(control, value, change) {
   return { row, show };
 }
 
-/** The controls of one scene; returns what takes them off the model again.
- * @param {HTMLElement} box @param {Model} model @param {Control[]} controls */
+/** Add the controls of a scene; return a function that removes them.
+ * @param {HTMLElement} box @param {Model} model @param {ControlData[]} controls */
 function addControls(box, model, controls) {
   /** @type {[string, () => void][]} */
   const following = controls.map((control) => {
@@ -1010,7 +1038,7 @@ function addControls(box, model, controls) {
   };
 }
 
-/** Bring a saved page to life. @param {HTMLElement} el @param {string} text its JSON */
+/** Show a saved page. @param {HTMLElement} el @param {string} text the page as JSON */
 export function mount(el, text) {
   const page = parsed(text);
   const model = localModel({ ...page.state, scene: page.scenes[page.state.scene] });
