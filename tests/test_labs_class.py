@@ -186,7 +186,7 @@ def assignment(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Assign
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def run(*arguments: object) -> str:
-        assert main([str(one) for one in arguments]) == 2
+        assert main([str(argument) for argument in arguments]) == 2
         return capsys.readouterr().err
 
     return run
@@ -213,8 +213,8 @@ def test_files_are_marked_one_by_one_and_a_broken_one_stops_nobody(
 ) -> None:
     course = lab.path.parents[2]
     for name, answers in (("ada", {}), ("bob", {"answer": "answer = 41"})):
-        made = tiny_lab.cells(tiny_lab.SOLVED | answers)
-        (tmp_path / f"{name}.ipynb").write_text(tiny_lab.notebook(made))
+        cells = tiny_lab.cells(tiny_lab.SOLVED | answers)
+        (tmp_path / f"{name}.ipynb").write_text(tiny_lab.notebook(cells))
     (tmp_path / "carl.ipynb").write_text("an essay")
     files = [str(tmp_path / f"{name}.ipynb") for name in ("ada", "carl", "bob")]
     assert main(["tiny", "--course", str(course), "--verbose", "--files", *files]) == 1
@@ -244,8 +244,10 @@ sys.exit(main(sys.argv[1:]))
 def test_without_a_fence_nothing_is_marked_unless_the_teacher_says_so(
     lab: Lab, tmp_path: Path
 ) -> None:
-    made = tiny_lab.cells(tiny_lab.SOLVED | {"double": "import time\ndef double(x): time.sleep(9)"})
-    (tmp_path / "ada.ipynb").write_text(tiny_lab.notebook(made))
+    cells = tiny_lab.cells(
+        tiny_lab.SOLVED | {"double": "import time\ndef double(x): time.sleep(9)"}
+    )
+    (tmp_path / "ada.ipynb").write_text(tiny_lab.notebook(cells))
     command = [sys.executable, "-c", BARE.format(root=str(ROOT)), "tiny", "--seconds", "1"]
     command += ["--course", str(lab.path.parents[2]), "--files", str(tmp_path / "ada.ipynb")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)

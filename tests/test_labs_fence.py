@@ -6,6 +6,7 @@ Where this machine has no namespaces, tests that need them are skipped and say s
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ pytest_plugins = ("tiny_marking",)
 FULL = tiny_lab.POINTS
 
 
-def told(by: Marker, code: str, **changed: str) -> str:
-    """What a student's function says when it looks around: the words of the error it raises."""
+def report(by: Marker, code: str, **changed: str) -> str:
+    """Return what a student's function reports: the text of the error that it raises."""
     body = "".join(f"    {line}\n" for line in code.splitlines())
     looks = f"def double(x):\n{body}    raise ValueError(found)"
     score = by.score(tiny_lab.handed_in(double=looks, **changed))
@@ -59,12 +60,12 @@ def test_neither_solution_nor_hidden_test_nor_gradebook_can_be_found(
         str(path) for path in (by.lab.path, by.lab.path.parent, course, course / "gradebook.db")
     ]
     assert all(os.path.exists(place) for place in places)  # from here, they can
-    assert told(by, SEARCH.replace("PLACES", ", ".join(map(repr, places)))) == "nothing"
+    assert report(by, SEARCH.replace("PLACES", ", ".join(map(repr, places)))) == "nothing"
 
 
 def test_the_search_above_finds_a_secret_that_is_there(by: Marker) -> None:
     holds = f"here = ['{tiny_lab.SECRET}']\nanswer = 42"
-    assert told(by, SEARCH.replace("PLACES", "'/nowhere'"), answer=holds) == "memory"
+    assert report(by, SEARCH.replace("PLACES", "'/nowhere'"), answer=holds) == "memory"
 
 
 def test_a_worker_is_another_user_with_no_rights_and_no_way_to_more(
@@ -75,11 +76,11 @@ lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
 kinds = ("Uid", "NoNewPrivs", "Pid", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 found = " ".join(lines[kind].split()[0] for kind in kinds)
 """
-    user, no_new_privileges, process, *capabilities = told(by, look).split()
+    user, no_new_privileges, process, *capabilities = report(by, look).split()
     assert int(user) != os.getuid()
     assert no_new_privileges == "1"
     assert process == "1"  # the first of its own processes, which are all it sees
-    assert [int(one, 16) for one in capabilities] == [0] * 4
+    assert [int(mask, 16) for mask in capabilities] == [0] * 4
 
 
 def test_a_worker_reaches_no_network_not_even_this_machine(by: Marker, fenced: None) -> None:
@@ -98,7 +99,7 @@ for address in (("127.0.0.1", {port}), ("192.0.2.1", 80)):
     except OSError as e:
         found += e.__class__.__name__ + " "
 """
-        assert "connected" not in told(by, look)
+        assert "connected" not in report(by, look)
 
 
 def test_a_worker_writes_nowhere_but_into_its_room_which_is_small_and_goes(
@@ -122,9 +123,9 @@ except OSError:
     pass
 found += f"; {{written >> 20}}"
 """
-    where, megabytes = told(by, look).split("; ")
+    where, megabytes = report(by, look).split("; ")
     assert where == "" and 12 <= int(megabytes) <= 16  # of 16
-    assert told(by, "import os, tempfile\nfound = str(os.listdir(tempfile.gettempdir()))") == "[]"
+    assert report(by, "import os, tempfile\nfound = str(os.listdir(tempfile.gettempdir()))") == "[]"
 
 
 def test_memory_ends_the_function_and_not_the_machine(by: Marker) -> None:
@@ -134,7 +135,9 @@ def test_memory_ends_the_function_and_not_the_machine(by: Marker) -> None:
     assert score.failures["test_double"][0] == "MemoryError"
 
 
-def test_children_cannot_share_out_the_memory_or_become_too_many(by: Marker, fenced: None) -> None:
+def test_children_cannot_share_out_the_memory_or_become_too_many(
+    by: Marker, fenced: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bomb = """
 import os, time
 def double(x):
@@ -155,14 +158,16 @@ def double(x):
             time.sleep(60)
     time.sleep(60)
 """
-    by.seconds, usual = 20, by.seconds
-    try:
-        for attack, words in ((bomb, "more than 24 processes"), (share, "MB of memory")):
-            score = by.score(tiny_lab.handed_in(double=attack))
-            assert words in score.failures["test_double"][1]
-            assert score.points == FULL | {"test_double": 0.0}
-    finally:
-        by.seconds = usual
+    monkeypatch.setattr(by, "seconds", 20)
+    roomy = replace(by.limits, memory=4 << 30)  # the pages of 24 children count before they write
+    for attack, limits, words in (
+        (bomb, roomy, "more than 24 processes"),
+        (share, by.limits, "used more than 500 MB of memory"),
+    ):
+        monkeypatch.setattr(by, "limits", limits)
+        score = by.score(tiny_lab.handed_in(double=attack))
+        assert words in score.failures["test_double"][1]
+        assert score.points == FULL | {"test_double": 0.0}
 
 
 def test_a_worker_cannot_make_namespaces_or_look_into_other_processes(
@@ -175,4 +180,4 @@ import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 found = str([libc.unshare(0x10000000), libc.ptrace(0, 0, 0, 0), libc.memfd_create(b"m", 0)])
 """
-    assert told(by, look) == "[-1, -1, -1]"
+    assert report(by, look) == "[-1, -1, -1]"

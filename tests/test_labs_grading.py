@@ -45,9 +45,9 @@ def untouched(cell: Cell, lab: Lab) -> Cell:
     """A cell as a student gets it, by nbgrader's own step."""
     if not any(ours.name == cell.name and ours.answer for ours in lab.cells):
         return cell
-    made = mock.Mock(source=cell.source, cell_type="code")
-    ClearSolutions()._replace_solution_region(made, "python")
-    return replace(cell, source=made.source)
+    student_cell = mock.Mock(source=cell.source, cell_type="code")
+    ClearSolutions()._replace_solution_region(student_cell, "python")
+    return replace(cell, source=student_cell.source)
 
 
 def names(source: str, kind: type[ast.expr_context]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The graded labs as text: well-formed, the same as their sources, and nothing told too early.
+"""The graded labs as text: well-formed, the same as their sources, and solutions are not revealed.
 
 What a submission deserves is tested in test_labs_grading.py.
 """
@@ -88,13 +88,13 @@ def test_points_sum_to_twenty_with_one_written_question(name: str) -> None:
 @each_lab
 def test_each_heading_says_the_points_of_its_part(name: str) -> None:
     said: dict[str, float] = {}
-    found: Counter[str] = Counter()
+    given: Counter[str] = Counter()
     part = ""
     for cell in source(name).cells:
         for heading, points in re.findall(r"^## (.*) \((\d+) points?\)$", cell.source, re.M):
             part, said[heading] = heading, int(points)
-        found[part] += marks(cell).get("points", 0)
-    assert said == {heading: points for heading, points in found.items() if points}
+        given[part] += marks(cell).get("points", 0)
+    assert said == {heading: points for heading, points in given.items() if points}
 
 
 @each_lab
@@ -136,11 +136,11 @@ def released(name: str) -> NotebookNode:
 
 
 def test_no_folder_of_the_course_is_absolute_and_the_stub_raises() -> None:
-    found = config()
-    folders = [v for k, v in found.CourseDirectory.items() if k.endswith("_directory")]
+    loaded = config()
+    folders = [v for k, v in loaded.CourseDirectory.items() if k.endswith("_directory")]
     assert len(folders) == 5 and not any(str(folder).startswith("/") for folder in folders)
     with pytest.raises(NotImplementedError):
-        exec(found.ClearSolutions.code_stub["python"])
+        exec(loaded.ClearSolutions.code_stub["python"])
 
 
 @each_lab
@@ -192,54 +192,54 @@ def test_every_hidden_test_asks_for_something_that_the_visible_ones_do_not(name:
 
 def defined(cells: list[NotebookNode]) -> set[str]:
     """The functions and plain answers at the top level of cells."""
-    found = set()
-    for statement in [one for cell in cells for one in ast.parse(cell.source).body]:
+    names = set()
+    for statement in [statement for cell in cells for statement in ast.parse(cell.source).body]:
         if isinstance(statement, ast.FunctionDef):
-            found.add(statement.name)
+            names.add(statement.name)
         elif isinstance(statement, ast.Assign):
-            found |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
-    return found
+            names |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def bound(tree: ast.AST) -> set[str]:
     """Every name that code binds anywhere: assigned, imported, defined, or an argument."""
-    found = {
+    names = {
         n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.arg):
-            found.add(node.arg)
+            names.add(node.arg)
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
+            names.add(node.name)
+    return names
 
 
 def left_behind(tree: ast.AST) -> set[str]:
     """Return the names that a cell leaves behind: not those inside functions and classes."""
-    found = set()
+    names = set()
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
+            names.add(node.id)
         elif not isinstance(node, ast.Lambda | ast.comprehension):
-            found |= left_behind(node)
-    return found
+            names |= left_behind(node)
+    return names
 
 
 def guarded(tree: ast.AST) -> set[ast.Name]:
     """The names that stand inside a call of ``plain``, or first in a call of ``damage``."""
-    found = set()
+    names = set()
     for call in [
         n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     ]:
         inside = call.args if call.func.id == "plain" else call.args[: call.func.id == "damage"]
-        found |= {n for one in inside for n in ast.walk(one) if isinstance(n, ast.Name)}
-    return found
+        names |= {n for argument in inside for n in ast.walk(argument) if isinstance(n, ast.Name)}
+    return names
 
 
 @each_lab

@@ -34,13 +34,13 @@ def test_plain_values_come_back_as_they_were() -> None:
         "flags": np.array([True, False]),
         "words": np.array(["a", "bcd"]),
         "none": np.zeros((0, 4)),
-        "one": np.array(1 + 2j),
+        "scalar": np.array(1 + 2j),
     }
     head, body = frames.pack(value)
-    found = frames.unpack(json.loads(json.dumps(head)), body)
-    assert found.keys() == value.keys() and found["a"] == value["a"]
-    for ours, theirs in [(found[2]["inner"], value[2]["inner"])] + [
-        (found[key], value[key]) for key in ("flags", "words", "none", "one")
+    unpacked = frames.unpack(json.loads(json.dumps(head)), body)
+    assert unpacked.keys() == value.keys() and unpacked["a"] == value["a"]
+    for ours, theirs in [(unpacked[2]["inner"], value[2]["inner"])] + [
+        (unpacked[key], value[key]) for key in ("flags", "words", "none", "scalar")
     ]:
         assert type(ours) is np.ndarray and ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape and (ours == theirs).all()
@@ -177,14 +177,14 @@ def test_forged_metadata_edited_tests_and_missing_cells_do_not_matter(by: Marker
 
 
 def test_a_notebook_from_colab_needs_no_metadata_and_may_have_cells_of_its_own(by: Marker) -> None:
-    made = tiny_lab.cells(
+    cells = tiny_lab.cells(
         tiny_lab.SOLVED | {"double": "%matplotlib inline\ndef double(x):\n    return add(x, x)"}
     )
-    made.insert(
+    cells.insert(
         1, tiny_lab.cell("code", "!pip install x\ndef add(a, b):\n    return a + b", {}, "own")
     )
-    made.insert(2, tiny_lab.cell("code", "while True: print('a long experiment')", {}, "loop"))
-    stripped = [cell | {"metadata": {}} for cell in made]
+    cells.insert(2, tiny_lab.cell("code", "while True: print('a long experiment')", {}, "loop"))
+    stripped = [cell | {"metadata": {}} for cell in cells]
     assert by.score(read_cells(tiny_lab.notebook(stripped).encode())).points == FULL
 
 
@@ -192,9 +192,9 @@ def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page() -> 
     nb = nbformat.v4
     kernel = {"name": "python3", "display_name": "Python 3"}
     released = nb.new_notebook(metadata={"kernelspec": kernel})
-    for one in tiny_lab.cells(tiny_lab.SOLVED):
-        make = nb.new_code_cell if one["cell_type"] == "code" else nb.new_markdown_cell
-        released.cells.append(make(one["source"], metadata=one["metadata"]))
+    for cell in tiny_lab.cells(tiny_lab.SOLVED):
+        make = nb.new_code_cell if cell["cell_type"] == "code" else nb.new_markdown_cell
+        released.cells.append(make(cell["source"], metadata=cell["metadata"]))
     handed_in = [
         Cell("raw", "<script>alert(1)</script>", ""),
         Cell("markdown", "pass", "test_double"),

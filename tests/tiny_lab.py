@@ -38,8 +38,8 @@ class Same(int):
 """
 
 
-def _test(seen: str, hidden: str) -> str:
-    return f"{seen}\n### BEGIN HIDDEN TESTS\n{hidden}  # {SECRET}\n### END HIDDEN TESTS"
+def _test(visible: str, hidden: str) -> str:
+    return f"{visible}\n### BEGIN HIDDEN TESTS\n{hidden}  # {SECRET}\n### END HIDDEN TESTS"
 
 
 TESTS = {
@@ -50,32 +50,32 @@ TESTS = {
 
 
 def marks(name: str, **words: Any) -> dict[str, Any]:
-    """nbgrader's metadata of a cell."""
+    """Return nbgrader's metadata of a cell."""
     plain = {"grade": False, "solution": False, "locked": False, "task": False}
     return {"nbgrader": plain | {"grade_id": name, "schema_version": 3} | words}
 
 
 def cell(kind: str, source: str, metadata: dict[str, Any], name: str) -> dict[str, Any]:
-    made = {"cell_type": kind, "id": name, "source": source, "metadata": metadata}
-    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+    common = {"cell_type": kind, "id": name, "source": source, "metadata": metadata}
+    return common | ({"outputs": [], "execution_count": None} if kind == "code" else {})
 
 
 def cells(solved: dict[str, str]) -> list[dict[str, Any]]:
-    """The lab's cells, with these solutions."""
-    made = [cell("code", SETUP, marks("setup", locked=True), "setup")]
+    """Return the lab's cells with these solutions."""
+    lab = [cell("code", SETUP, marks("setup", locked=True), "setup")]
     for name in ("double", "total", "answer"):
         test = f"test_{name}"
-        made.append(cell("code", solved[name], marks(name, solution=True), name))
+        lab.append(cell("code", solved[name], marks(name, solution=True), name))
         tested = marks(test, grade=True, locked=True, points=POINTS[test])
-        made.append(cell("code", TESTS[test], tested, test))
+        lab.append(cell("code", TESTS[test], tested, test))
     written = marks("written", grade=True, solution=True, points=WRITTEN)
-    return [*made, cell("markdown", solved["written"], written, "written")]
+    return [*lab, cell("markdown", solved["written"], written, "written")]
 
 
-def notebook(made: list[dict[str, Any]]) -> str:
+def notebook(content: list[dict[str, Any]]) -> str:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     about = {"metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps({"cells": made} | about)
+    return json.dumps({"cells": content} | about)
 
 
 def write_source(course: Path) -> Path:
@@ -88,6 +88,6 @@ def write_source(course: Path) -> Path:
 
 
 def handed_in(**changed: str) -> list[Cell]:
-    """A solved lab with some solution cells changed, as the marking reads it."""
-    made = cells(SOLVED | changed)
-    return [Cell(c["cell_type"], c["source"], c["metadata"]["nbgrader"]["grade_id"]) for c in made]
+    """Return a solved lab with some solution cells changed, as the marking reads it."""
+    lab = cells(SOLVED | changed)
+    return [Cell(c["cell_type"], c["source"], c["metadata"]["nbgrader"]["grade_id"]) for c in lab]

@@ -48,9 +48,9 @@ class Same(nn.Module):
 
 
 def same_twins() -> Answers:
-    one, other = Same(), Same()
-    other.load_state_dict(one.state_dict())
-    return one, other
+    first, second = Same(), Same()
+    second.load_state_dict(first.state_dict())
+    return first, second
 
 
 # ------------------------------------------------------------------ 02
@@ -135,9 +135,9 @@ def stay_in_eval(model: nn.Module, x: Tensor, name: str) -> Tensor:
 
 
 def stay_in_train(model: nn.Module, x: Tensor, name: str) -> Tensor:
-    found = viz.capture(model, x, name)[name]
+    maps = viz.capture(model, x, name)[name]
     model.train()
-    return found
+    return maps
 
 
 def no_copy(model: nn.Module, x: Tensor, name: str) -> Tensor:
@@ -326,11 +326,11 @@ def trained() -> dict[str, Tensor]:
 
 
 def misshapen() -> dict[str, Tensor]:
-    found = {f"old.{name}": value for name, value in trained().items()}
-    return found | {"features.0.bias": torch.zeros(3)}
+    checkpoint = {f"old.{name}": value for name, value in trained().items()}
+    return checkpoint | {"features.0.bias": torch.zeros(3)}
 
 
-# What is handed to check, built when asked for. A mistake may be made in several ways.
+# What is handed to check, built by a function when needed. A mistake may be made in several ways.
 WRONG: dict[str, list[tuple[str, Callable[[], Answers]]]] = {
     "01.1": [
         ("height and width transposed", lambda: ((16, 99, 60), shape_turned)),
@@ -457,8 +457,8 @@ WRONG: dict[str, list[tuple[str, Callable[[], Answers]]]] = {
 
 
 def _cam(maps: Tensor, weight: Tensor, bias: float, cut: Callable[[Tensor], Tensor]) -> Answers:
-    found = cut(torch.tensordot(weight, maps, dims=1))
-    return found, float(found.mean()) + bias
+    class_map = cut(torch.tensordot(weight, maps, dims=1))
+    return class_map, float(class_map.mean()) + bias
 
 
 def _noise() -> Tensor:

@@ -3,7 +3,7 @@
 ``labs/md/NAME.md`` (MyST Markdown) is the source, solutions and hidden tests included. This tool
 puts the cell that finds vizhelpers behind its title and writes ``labs/source/NAME/NAME.ipynb``,
 where nbgrader looks for it. Nothing is executed, and there are no outputs. ``--check`` writes
-nothing; it only says which notebooks are not what their sources say.
+nothing and lists the notebooks that differ from their sources.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def finder() -> NotebookNode:
 
 
 def read_source(name: str) -> NotebookNode:
-    """Return the notebook that a source describes; its cells' ids are the same every time."""
+    """Return the notebook built from a source, with reproducible cell ids."""
     notebook = jupytext.read(SOURCES / f"{name}.md", fmt="md:myst")
     notebook.cells.insert(1, finder())
     notebook.metadata = nbformat.from_dict(
@@ -58,7 +58,7 @@ def read_source(name: str) -> NotebookNode:
 
 
 def cell_id(i: int, cell: NotebookNode) -> str:
-    """Return an id that lasts: nbgrader's where there is one, else made of place and text."""
+    """Return nbgrader's id of a cell, or an id from its position and text."""
     marks: dict[str, Any] = cell.metadata.get("nbgrader", {})
     digest = hashlib.sha1(cell.source.encode()).hexdigest()[:8]
     return marks.get("grade_id", f"{i:02d}-{digest}")
@@ -74,7 +74,7 @@ def build(name: str) -> list[str]:
 
 
 def differences(name: str) -> list[str]:
-    """Say so if a lab's notebook is not what its source says."""
+    """Return a line if a lab's notebook differs from its source."""
     path = path_of(name)
     if not path.exists():
         return [f"{name}: not built yet"]
@@ -92,10 +92,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="such as lab3_kernels; all where none is named")
     parser.add_argument("--check", action="store_true", help="compare only")
-    chosen = parser.parse_args()
-    step = differences if chosen.check else build
-    found = [line for name in chosen.names or names() for line in step(name)]
-    sys.exit("\n".join(found) or 0)
+    options = parser.parse_args()
+    step = differences if options.check else build
+    lines = [line for name in options.names or names() for line in step(name)]
+    sys.exit("\n".join(lines) or 0)
 
 
 if __name__ == "__main__":

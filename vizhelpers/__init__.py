@@ -43,8 +43,9 @@ def renamed(old: str) -> Any:
     if old not in RENAMED:
         raise AttributeError(f"module 'vizhelpers' has no attribute {old!r}")
     new = RENAMED[old]
-    # Not a DeprecationWarning, which Python hides from readers whose code is in a module.
-    text = f"vizhelpers.{old} is now vizhelpers.{new}. The old name ends with the next release."
-    warnings.warn(text, FutureWarning, stacklevel=3)
+    # Python hides a DeprecationWarning if the caller is a module; readers must see this one.
+    text = f"vizhelpers.{old} is now vizhelpers.{new}."
+    end = " The old name will be removed in the next release."
+    warnings.warn(text + end, FutureWarning, stacklevel=3)
     *parents, last = new.split(".")
     return getattr(importlib.import_module(".".join([__name__, *parents])), last)

@@ -1,4 +1,4 @@
-"""The old names `viz.labs.check` and so on: they warn, and end with the next release."""
+"""The old names `viz.labs.check` and so on: they warn, and will be removed in the next release."""
 
 from typing import Any
 

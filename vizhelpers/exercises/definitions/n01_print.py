@@ -211,7 +211,7 @@ EXERCISES = [
             "`print` shows what `__init__` defined. Which part of a module does it not show?",
             "It does not show `forward`. Two classes of the same name can define the same parts "
             "and use them differently.",
-            "Write one class whose `forward` reads a flag, self.turned: first(second(x)) or "
+            "Write one class whose `forward` reads a flag, self.swapped: first(second(x)) or "
             "second(first(x)). Give both objects the same weights with load_state_dict.",
         ),
         solution=worked.twins,

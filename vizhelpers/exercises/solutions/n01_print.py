@@ -4,10 +4,10 @@ from torch import nn
 
 
 def conv_shape(shape, layer):
-    """(C, H, W) that goes in -> (C, H, W) that comes out, from the settings alone."""
+    """Input shape (C, H, W) -> output shape (C, H, W), from the settings alone."""
     settings = zip(shape[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
-    places = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in settings]
-    return (layer.out_channels, *places)
+    positions = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in settings]
+    return (layer.out_channels, *positions)
 
 
 def count_parameters(layer):
@@ -22,20 +22,20 @@ def count_parameters(layer):
 
 
 def twins():
-    """Two networks with one printout and the same weights, that compute different things."""
+    """Two networks with the same printout and weights that compute different functions."""
 
     class Net(nn.Module):
-        def __init__(self, turned):
+        def __init__(self, swapped):
             super().__init__()
             self.first = nn.Conv2d(3, 3, 3, padding=1)
             self.second = nn.Conv2d(3, 3, 3, padding=1)
-            self.turned = turned
+            self.swapped = swapped
 
         def forward(self, x):
-            if self.turned:
+            if self.swapped:
                 return self.first(self.second(x))
             return self.second(self.first(x))
 
-    one, other = Net(turned=False), Net(turned=True)
+    one, other = Net(swapped=False), Net(swapped=True)
     other.load_state_dict(one.state_dict())
     return one, other

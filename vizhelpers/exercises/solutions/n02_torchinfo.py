@@ -10,8 +10,8 @@ def mult_adds(layer, height, width):
     (kernel_h, kernel_w), (stride_h, stride_w) = layer.kernel_size, layer.stride
     rows = (height + 2 * layer.padding[0] - kernel_h) // stride_h + 1
     columns = (width + 2 * layer.padding[1] - kernel_w) // stride_w + 1
-    for_one_number = layer.in_channels // layer.groups * kernel_h * kernel_w + 1
-    return for_one_number * layer.out_channels * rows * columns
+    per_output_value = layer.in_channels // layer.groups * kernel_h * kernel_w + 1
+    return per_output_value * layer.out_channels * rows * columns
 
 
 def params_mb(model):

@@ -6,15 +6,15 @@ from torch import nn
 
 def cell_sees(layers):
     """Pixels in a row that one cell sees, through layers given as (kernel, stride)."""
-    seen, step = 1, 1
+    size, step = 1, 1
     for kernel, stride in layers:
-        seen += (kernel - 1) * step
+        size += (kernel - 1) * step
         step *= stride
-    return seen
+    return size
 
 
 def record(model, x, name):
-    """Output of the layer `name` in eval mode; the model is left as it was, whatever happens."""
+    """Output of the layer `name` in eval mode; the model stays unchanged, even after an error."""
     kept, mode = [], model.training
     layer = model.get_submodule(name)
     handle = layer.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
@@ -28,7 +28,7 @@ def record(model, x, name):
 
 
 def changes_later():
-    """A network without any ReLU in which the output of `conv` is rewritten after its hook ran."""
+    """A network without ReLU in which the output of `conv` is overwritten after its hook ran."""
 
     class Shifted(nn.Module):
         def __init__(self):

@@ -8,7 +8,7 @@ import vizhelpers as viz
 def class_map_and_logit(maps, weight, bias):
     """Maps (C, h, w) and a class's weights (C,) -> its CAM (h, w), and its logit.
 
-    The network averages each map over all places; a linear layer follows.
+    The network averages each map over all positions; a linear layer follows.
     """
     class_map = (weight[:, None, None] * maps).sum(dim=0)
     return class_map, class_map.mean().item() + bias
@@ -29,7 +29,7 @@ def grad_cam(model, x, layer, target):
 
 
 def confident_noise():
-    """An input in which nothing can be seen, and of which the network is sure."""
+    """Noise that the network assigns to one class with high probability."""
     model, rocket = viz.load_model(), 657
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     for _ in range(8):

@@ -13,7 +13,7 @@ def normalise(pixels, mean, std):
 
 
 def climb(model, x, layer, channel, rate):
-    """Move x one step of length `rate` the way in which a channel's mean grows fastest."""
+    """Move x by `rate` in the direction in which a channel's mean grows fastest."""
     kept = []
     module = model.get_submodule(layer)
     handle = module.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
@@ -27,5 +27,5 @@ def climb(model, x, layer, channel, rate):
 
 
 def renamed_checkpoint():
-    """SqueezeNet's own trained weights, under names that nobody asks for."""
+    """SqueezeNet's trained weights under names that no layer has."""
     return {f"module.{name}": value for name, value in viz.load_model().state_dict().items()}
