@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections import OrderedDict
 from importlib.util import find_spec
 
 import pytest
@@ -300,7 +301,7 @@ def test_the_users_hooks_are_not_called_and_stay() -> None:
     assert len(calls) == 1
 
 
-def test_a_repeated_call_runs_nothing_until_the_model_changes() -> None:
+def test_a_repeated_call_runs_nothing_even_after_training() -> None:
     runs = []
 
     class Counting(nn.Sequential):
@@ -312,15 +313,26 @@ def test_a_repeated_call_runs_nothing_until_the_model_changes() -> None:
     assert viz.cam_layers(model) == ["0.0", "1", "2"]
     once = len(runs)
     viz.cam_layers(model).clear()  # the caller's own list
+    nn.init.zeros_(model.train()[5].weight)
     assert viz.cam_layers(model) == ["0.0", "1", "2"]
     assert len(runs) == once > 0
 
-    model[2] = nn.Identity()
-    model[1] = nn.Sequential(Block(4), Block(4))
-    assert viz.cam_layers(model) == ["0.0", "1.0", "1.1"]
-    model.add_module("8", model._modules.pop("0"))  # the same layers, another order
-    model._modules = {name: model._modules[name] for name in ("8", *"1234567"[:5])}
-    assert viz.cam_layers(model) == ["8.0", "1.0", "1.1"]
+
+def test_a_changed_model_is_examined_again() -> None:
+    x = torch.randn(1, 3, 12, 12)
+    block = Block(4)
+    model = body(nn.Sequential(OrderedDict(block.named_children())), nn.ReLU())
+    assert viz.cam_layers(model, x) == ["0.0", "1.conv", "1.norm"]
+    model[1] = block  # the same parts in another class
+    assert viz.cam_layers(model, x) == ["0.0", "1.conv", "1"]
+    model[2] = nn.Conv2d(4, 4, 3)
+    assert viz.cam_layers(model, x) == ["0.0", "1", "2"]
+    model[2].stride = (3, 3)  # too far for another cell
+    assert viz.cam_layers(model, x)[-1] == "1"
+    model[2].stride = (1, 1)
+    assert viz.cam_layers(model, x)[-1] == "2"
+    model._modules = {{"2": "y"}.get(path, path): m for path, m in model._modules.items()}
+    assert viz.cam_layers(model, x) == ["0.0", "1", "y"]
 
 
 def test_a_model_that_was_examined_can_be_freed() -> None:

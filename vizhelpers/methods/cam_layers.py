@@ -10,10 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.layers import layer_names
 from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.inputs.request import HasTensor, input_tensor
-from vizhelpers.passes.copies import state_of
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import watching_calls
@@ -81,7 +79,7 @@ def layers_for_cam(model: nn.Module, size: tuple[int, ...] | None) -> LayersForC
     Raises:
         ValueError: as ``cam_layers``.
     """
-    key = (size, state_of(model), *layer_names(model))
+    key = (size, _structure(model))
     known, layers = _latest.get(model, (None, None))
     if layers is None or known != key:
         tried = input_size(model) if size is None else size
@@ -95,6 +93,18 @@ def layers_for_cam(model: nn.Module, size: tuple[int, ...] | None) -> LayersForC
             )
         _latest[model] = key, layers
     return layers
+
+
+def _structure(model: nn.Module) -> Hashable:
+    """Return the path, class and settings of each layer, which training does not change."""
+    return tuple(
+        (path, type(layer), *(str(v) for k, v in vars(layer).items() if _is_setting(k, v)))
+        for path, layer in model.named_modules()
+    )
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str, tuple)) and name != "training"
 
 
 @dataclass
