@@ -65,12 +65,12 @@ def cam_layers(model: nn.Module, sample: HasTensor | Tensor | None = None) -> li
     return list(layers_for_cam(inside, size).blocks)
 
 
-# The answer for each model's last question; finding it takes up to three times as long as a map.
+# The latest result for each model; a dry run takes up to three times as long as a Grad-CAM.
 _latest: WeakKeyDictionary[nn.Module, tuple[Hashable, LayersForCam]] = WeakKeyDictionary()
 
 
 def layers_for_cam(model: nn.Module, size: tuple[int, ...] | None) -> LayersForCam:
-    """Return the layers with maps of several cells; the latest answer for a model is cached.
+    """Return the layers with maps of several cells; the latest result for a model is cached.
 
     Args:
         model: the module inside ``torch.compile`` or ``DataParallel``.
