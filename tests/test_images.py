@@ -1,8 +1,5 @@
 import copy
-import io
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import malformed
@@ -16,13 +13,7 @@ import vizhelpers as viz
 PHOTO = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **kwargs: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **kwargs)
-    return buffer.getvalue()
-
-
-PNG = encoded(Image.fromarray(PHOTO))
+PNG = malformed.encoded(PHOTO, "PNG")
 
 
 def test_every_bundled_photograph_loads() -> None:
@@ -60,17 +51,6 @@ def test_load_image_takes_paths(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(viz.load_image(source)), PHOTO)
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "LA", "I;16"])
-def test_other_modes_become_rgb(mode: str) -> None:
-    if mode == "I;16":
-        image = Image.fromarray(np.full((20, 30), 32768, dtype=np.uint16))
-    else:
-        image = Image.new("L", (30, 20), 128).convert(mode)
-    rgb = np.asarray(viz.load_image(image))
-    assert rgb.shape == (20, 30, 3)
-    assert mode == "1" or np.abs(rgb.astype(int) - 128).max() <= 1
-
-
 def test_grey_and_transparent_arrays() -> None:
     grey = np.full((20, 30), 9, dtype=np.uint8)
     assert np.asarray(viz.load_image(grey)).tolist() == np.full((20, 30, 3), 9).tolist()
@@ -78,33 +58,21 @@ def test_grey_and_transparent_arrays() -> None:
     assert np.asarray(viz.load_image(clear)).min() == 255  # laid on white
 
 
-def test_exif_orientation_is_respected() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn by 90 degrees to the right"
-    data = encoded(Image.fromarray(PHOTO), "PNG", exif=exif)
-    expected = np.rot90(PHOTO, -1)
-    np.testing.assert_array_equal(np.asarray(viz.load_image(data)), expected)
-
-
-def bomb() -> bytes:
-    """A PNG of 400 bytes that claims 30,000 x 30,000 pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 BAD = {
     "missing": ("no-such.jpg", "neither a file nor a bundled photograph"),
     "near a name": ("cofee", "'coffee'"),
     "empty": (b"", "empty"),
-    "web page": (b"<!doctype html><p>404", "not an image"),
+    "web page": (b"\n <!doctype html><p>404", "not an image but a web page"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+    "PDF": (b"%PDF-1.4", "a PDF"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg/>', "an SVG drawing"),
+    "JSON": (b'{"error": 404}', "JSON"),
+    "archive": (b"PK\3\4....", "unpack"),
+    "video": (b"\0\0\0\x20ftypisom....", "a video"),
+    "address": ("https://example.org/cat.jpg", "Nothing is fetched"),
+    "blank path": (" ", "path is empty"),
     "truncated": (PNG[: len(PNG) // 2], "truncated"),
-    "bomb": (bomb(), "pixels"),
+    "bomb": (malformed.png_claiming(30_000, 30_000), "pixels"),
     "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 40, "Most Compatible.*pip install pillow-heif"),
     "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 40, "a JPEG XL picture"),
     "text": (b"Quota exceeded.", "a text file"),
@@ -133,14 +101,14 @@ def test_bad_images_say_what_to_do(name: str) -> None:
 
 
 def test_no_error_text_shows_raw_bytes(tmp_path: Path) -> None:
-    groups = (malformed.flipped, malformed.rubbish, malformed.not_pictures, malformed.truncated)
+    groups = (malformed.flipped, malformed.not_pictures, malformed.truncated)
     texts = []
     for case in (case for group in groups for case in group()):
         try:
             viz.load_image(case.make(tmp_path))
         except viz.ImageError as error:
             texts.append(str(error))
-    assert len(texts) > 250
+    assert len(texts) > 100
     raw = re.compile(r"""\bb['"]|\\x|object at 0x|[^\n -~…]""")
     assert not [text for text in texts if raw.search(text)]
 
@@ -187,7 +155,7 @@ def test_a_damaged_heic_is_called_damaged_where_an_opener_is_registered(opener: 
 def test_avif_is_read() -> None:
     if not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    image = viz.load_image(encoded(Image.new("RGB", (30, 20), "red"), "AVIF", quality=95))
+    image = viz.load_image(malformed.encoded(Image.new("RGB", (30, 20), "red"), "AVIF", quality=95))
     assert np.abs(np.subtract(image.getpixel((5, 5)), (255, 0, 0))).max() < 6
 
 
