@@ -39,7 +39,7 @@ def second() -> nn.Module:
 
 @pytest.fixture(scope="session")
 def clean_model(model: nn.Module) -> nn.Module:
-    """The bundled model without in-place operations, which captum's guided hooks cannot bear."""
+    """The bundled model without in-place operations, which captum's guided hooks cannot take."""
     clean = copy.deepcopy(model)
     for module in clean.modules():
         if isinstance(module, nn.ReLU):

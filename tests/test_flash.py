@@ -148,8 +148,8 @@ def test_torchscript_works_or_says_what_to_do(tiny: nn.Sequential, noise: Tensor
     expected = Backprop(tiny).calculate_gradients(noise)
     part = nn.Sequential(torch.jit.script(tiny[:4]), *tiny[4:])
     for network in (torch.jit.script(tiny), torch.jit.trace(tiny, noise), part):
-        found = Backprop(network).calculate_gradients(noise)
-        torch.testing.assert_close(found, expected)
+        ours = Backprop(network).calculate_gradients(noise)
+        torch.testing.assert_close(ours, expected)
         with pytest.raises(ValueError, match=r"TorchScript.*Use the Python module.*guided=False"):
             Backprop(network).calculate_gradients(noise, guided=True)
     with pytest.raises(TypeError, match="Use the Python module that was scripted"):
@@ -204,9 +204,9 @@ def test_use_gpu_runs_a_copy_of_any_model(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Tensor, "cuda", lambda tensor: tensor.double())
     tiny[4].lock = threading.Lock()  # copy.deepcopy fails for it
-    found = Backprop(tiny).calculate_gradients(noise, use_gpu=True)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found.float(), expected)
+    ours = Backprop(tiny).calculate_gradients(noise, use_gpu=True)
+    assert ours.dtype == torch.float64
+    torch.testing.assert_close(ours.float(), expected)
     picture = ascent.optimize(tiny[2], 1, num_iter=2)[-1]
     assert picture.dtype == torch.float64
     torch.testing.assert_close(picture.float(), climb, rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Which input size a model takes, found out without being told."""
+"""The input size that a model takes, determined by trying."""
 
 import pytest
 import torch

@@ -20,7 +20,7 @@ import vizhelpers as viz
 
 CAMS = [
     ("efficientnet", "blocks.5.3"),
-    ("resnet18", "layer3.0"),
+    ("resnet", "layer3.0"),
     ("vit", "encoder.layers.encoder_layer_1"),
 ]
 
@@ -203,7 +203,7 @@ def test_perturbation_cams_are_grad_cams_own_call(
 ) -> None:
     """On networks of a few channels: SqueezeNet's would take 8 s for each map.
 
-    Not on one with a functional in-place ReLU: grad-cam keeps a reference, which that rewrites.
+    Networks with a functional in-place ReLU overwrite the reference that grad-cam keeps.
     """
     model, x = TINY[network].built(), TINY[network].x()
     layer = TINY[network].layers[-1]
@@ -238,7 +238,7 @@ def test_the_original_cam_is_the_heads_weighted_sum() -> None:
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("squeezenet", "gradcam"), ("efficientnet", "eigengradcam"), ("resnet18", "gradcam++")],
+    [("squeezenet", "gradcam"), ("efficientnet", "eigengradcam"), ("resnet", "gradcam++")],
 )
 def test_a_sweep_is_one_call_for_each_pair(name: str, method: str) -> None:
     """Layers of several sizes: maps are stretched to the largest, bilinearly."""

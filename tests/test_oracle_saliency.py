@@ -46,7 +46,7 @@ PAIRS = [
     for name in LAYERS
     for method in ("vanilla", "input_x_gradient", "guided", "integrated_gradients", "smoothgrad")
     # ViT has no ReLU. captum's guided hooks see nn.ReLU alone, where EfficientNet-Lite0 has ReLU6;
-    # and of ResNet-18's ReLUs, which run twice, only the last run.
+    # and of a ResNet's ReLUs, which run twice, only the last run.
     if method != "guided" or name == "squeezenet"
 ]
 
@@ -82,7 +82,7 @@ def test_integrated_gradients_are_complete() -> None:
     assert sums[0] != pytest.approx(difference, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["efficientnet", "resnet18"])
+@pytest.mark.parametrize("name", ["efficientnet", "resnet"])
 def test_guided_equals_hooks_by_hand_where_captum_cannot(name: str) -> None:
     """ReLU6, or one ReLU that runs twice: each ReLU a module of its own, gradients clamped."""
     c = case(name)

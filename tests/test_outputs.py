@@ -63,9 +63,9 @@ def test_probabilities_are_taken_once(
 
 def test_one_output_of_two_classes_is_the_second(x: Tensor) -> None:
     model = Says([-6.0], lambda x: torch.sigmoid(x).squeeze())
-    (found,) = viz.predict(model, x, labels=["cat", "dog"])
-    assert (found.label, found.index) == ("dog", 0)
-    assert found.probability == pytest.approx(0.0025, abs=1e-3)
+    (top,) = viz.predict(model, x, labels=["cat", "dog"])
+    assert (top.label, top.index) == ("dog", 0)
+    assert top.probability == pytest.approx(0.0025, abs=1e-3)
     assert viz.cam(model, x, "conv", labels=["cat", "dog"]).axes["class"] == ["dog"]
     assert viz.saliency(model, x).name == "Saliency of the probability"
     five = Says([1.0, 2.0, 3.0, 2.0, 1.0], torch.squeeze)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 class Dropping(nn.Module):
-    """In train mode every pass is another one, and BatchNorm moves."""
+    """In train mode every pass differs, and BatchNorm changes its statistics."""
 
     def __init__(self, shared: nn.Module | None = None) -> None:
         super().__init__()
@@ -138,4 +138,4 @@ def test_cuda_is_never_seeded(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Non
     assert seeds == [] and torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(5)
     torch.set_rng_state(state)
-    assert seeds == [5], "a seed of CUDA would have been seen"
+    assert seeds == [5], "a seed of CUDA would be in the list"
