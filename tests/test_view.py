@@ -407,6 +407,15 @@ def test_bars_are_as_long_as_their_numbers() -> None:
     assert figure.axes[0].patches[0].get_facecolor() != figure.axes[0].patches[1].get_facecolor()
 
 
+def test_a_long_label_of_a_bar_is_broken_into_lines_and_not_cut_off() -> None:
+    figure = Bars(
+        "Bars", [("Egyptian cat with a long name",), ("tabby",)], [1.0, 0.5], ["", ""]
+    ).draw()
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["Egyptian cat with a long\nname", "tabby"]
+    assert (pixels(figure)[:, :2] == 255).all()
+
+
 def test_bars_of_nothing_can_be_drawn() -> None:
     assert pixels(Bars("Nothing", [("a",)], [0.0], ["0"]).draw()).std() > 0
 

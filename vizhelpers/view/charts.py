@@ -1,4 +1,4 @@
-"""Small charts that stand beside a picture: each is drawn by matplotlib here, or by ``view.js``."""
+"""Small charts beside a picture: drawn by matplotlib here, or by ``view.js``."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vizhelpers.view.canvas import Figure, new_figure
+from vizhelpers.view.canvas import Figure, new_figure, wrap
 from vizhelpers.view.colour import gaps_in_words
 from vizhelpers.view.live.wire_types import BarsData, CurveData
 from vizhelpers.view.style import default_style
@@ -19,14 +19,14 @@ _MOST_BARS = 60  # of a figure 18 inches high
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars with their numbers; a table with bars where a row has several cells.
+    """Horizontal bars with their numbers; a table with bars if the rows have several cells.
 
     Attributes:
         title: the chart's title.
-        cells: for each row its texts, the label first; leading spaces indent it.
-        lengths: for each row its bar, 0 or more; in rows of several cells a share of the whole.
-        texts: for each row what stands behind the bar.
-        marked: the row that is set off, by colour and by an arrow before its name; -1 for none.
+        cells: the texts of each row, the label first; leading spaces indent it.
+        lengths: the length of each row's bar, 0 or more; in a table a share of the whole, 0..1.
+        texts: the text behind each bar.
+        marked: index of the row emphasised by a colour and an arrow; -1 for none.
     """
 
     title: str
@@ -36,9 +36,9 @@ class Bars:
     marked: int = -1
 
     def draw(self, width: float = 4.0) -> Figure:
-        """Draw the bars; ``width`` is the figure's in inches, a table takes twice as much.
+        """Draw the bars in a figure ``width`` inches wide, a table in one twice as wide.
 
-        Rows that do not fit on a figure 18 inches high are counted in its last row.
+        The last row states how many rows do not fit on a figure 18 inches high.
         """
         if any(len(cells) > 1 for cells in self.cells):
             bars = self._shortened(MOST_ROWS)._finite()
@@ -62,7 +62,7 @@ class Bars:
         }
 
     def _finite(self) -> "Bars":
-        """Return bars of which those that are no number have no length, and say what they are."""
+        """Return the bars; a length that is not finite becomes 0, and its text says so."""
         rows = list(zip(self.lengths, self.texts, strict=True))
         return replace(
             self,
@@ -71,7 +71,7 @@ class Bars:
         )
 
     def _shortened(self, most: int) -> "Bars":
-        """Return at most so many rows, the marked one among them; the last counts the others."""
+        """Return at most ``most`` rows with the marked one; the last states how many are left."""
         if len(self.cells) <= most:
             return self
         kept = list(range(most - 1))
@@ -89,7 +89,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve over 0, 1, 2, …, with a marked point, and a gap where a value is no number."""
+    """A curve over 0, 1, 2, … with a marked point and a gap at each value that is not finite."""
 
     title: str
     values: Sequence[float] | np.ndarray
@@ -99,12 +99,12 @@ class Curve:
 
     @default_style()
     def draw(self, width: float = 4.0) -> Figure:
-        """Draw the curve; ``width`` is the figure's, in inches."""
+        """Draw the curve in a figure ``width`` inches wide."""
         values = np.asarray(self.values, dtype=np.float64)
         values = np.where(np.isfinite(values), values, np.nan)
         figure = new_figure(width, 2.8)
         axes = figure.add_axes((0.17, 0.17, 0.78, 0.68))
-        # With gaps a value may stand alone, and a line alone would not show it.
+        # A line alone would not show a value between two gaps.
         marker = "." if np.isnan(values).any() else None
         axes.plot(range(len(values)), values, color=_BLUE, marker=marker)
         axes.plot([self.marked], [values[self.marked]], "o", color=_ORANGE)
@@ -131,7 +131,7 @@ class Curve:
         }
 
     def _title(self) -> str:
-        """Return the title; it says how many values are no numbers."""
+        """Return the title with the number of NaN and infinite values."""
         return self.title + gaps_in_words(np.asarray(self.values, dtype=np.float64))
 
 
@@ -139,7 +139,7 @@ Chart = Bars | Curve
 
 
 def _with_gap(text: str, length: float) -> str:
-    """Return a text that says what the length is; most do, as "nan" in their own number."""
+    """Return a text that says "NaN" or "infinite"; most contain "nan" or "inf" already."""
     what = "NaN" if math.isnan(length) else "infinite"
     return text if re.search(r"\b(nan|inf)\b", text) else f"{text} ({what})".lstrip()
 
@@ -152,8 +152,9 @@ def _bar_figure(bars: Bars, width: float) -> Figure:
     axes = figure.add_axes((0.4, 0.12 / height, 0.4, 1 - 0.55 / height))
     colours = [_ORANGE if row == bars.marked else _BLUE for row in range(count)]
     axes.barh(range(count), bars.lengths, color=colours, height=0.7)
-    shown = [f"▸ {label}" if row == bars.marked else label for row, label in enumerate(labels)]
-    axes.set_yticks(range(count), labels=shown, fontsize=8)
+    marked = [f"▸ {label}" if row == bars.marked else label for row, label in enumerate(labels)]
+    lines = [wrap(label, 0.36 * width, 8)[:2] for label in marked]  # two lines fit on a row
+    axes.set_yticks(range(count), labels=["\n".join(two) for two in lines], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, max([*bars.lengths, 1e-9]))
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""Numbers to colours, through tables of 256 entries that colour-blind readers can use."""
+"""Colours of numbers, from tables of 256 colours that colour-blind readers can tell apart."""
 
 from functools import cache
 
@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 COLOUR_MAPS = {"sequential": "viridis", "diverging": "bwr"}
-# Brown: no scale has it, and no kind of colour blindness takes it for a colour of one, for white
-# paper or for a dark page (``tests/test_view.py`` measures that). ``view.js`` has it too.
+# Brown: with every kind of colour blindness it differs from all colours of the scales, from white
+# paper and from a dark page (``tests/test_view.py`` measures that). ``view.js`` repeats it.
 NO_NUMBER = (105, 30, 0)
 NO_NUMBER_NAME = "brown"
 
@@ -15,7 +15,7 @@ NO_NUMBER_NAME = "brown"
 @cache
 def table(scale: str) -> np.ndarray:
     """Return the colour table of a scale, (256, 3) uint8."""
-    import matplotlib  # here: only what is drawn pays for it
+    import matplotlib  # here, because it is slow to import
 
     colours = matplotlib.colormaps[COLOUR_MAPS[scale]](np.arange(256))
     return (colours[:, :3] * 255).round().astype(np.uint8)
@@ -24,25 +24,21 @@ def table(scale: str) -> np.ndarray:
 def colourise(
     frames: np.ndarray, scale: str, low: float | np.ndarray, high: float | np.ndarray
 ) -> np.ndarray:
-    """Colour one map of numbers or many, with one look-up for all.
+    """Return maps of numbers as RGB, (H, W, 3) or (N, H, W, 3) uint8.
 
     Args:
-        frames: (H, W) or (N, H, W) floating point; values outside the limits take the end colours.
-            What is NaN or infinite takes ``NO_NUMBER``, which no scale has.
+        frames: (H, W) or (N, H, W) floating point. Values outside the limits take the end colours,
+            NaN and infinite values ``NO_NUMBER``.
         scale: "sequential" or "diverging".
-        low: the value of the first colour; of many maps one number, or one for each, (N,).
-        high: the value of the last; where it equals ``low`` the whole map takes the colour that
-            the scale has for zero.
-
-    Returns:
-        (H, W, 3) or (N, H, W, 3) uint8.
+        low: the value of the first colour, one number or one for each map, (N,).
+        high: the value of the last colour; if it equals ``low``, the map takes the colour of zero.
     """
     low, high = (np.asarray(end, dtype=np.float64)[..., None, None] for end in (low, high))
     flat = high <= low
     if np.max(high - low) > np.finfo(frames.dtype).max:  # a range that float32 cannot hold
         frames = frames.astype(np.float64)
     low, high = low.astype(frames.dtype), high.astype(frames.dtype)
-    with np.errstate(invalid="ignore"):  # infinity less infinity; it is told apart below
+    with np.errstate(invalid="ignore"):  # infinity - infinity; replaced below
         share = (frames - low) / np.where(flat, 1, high - low)
     known = np.isfinite(frames)
     if not known.all():
@@ -56,23 +52,22 @@ def colourise(
 
 
 def gaps_in_words(numbers: np.ndarray) -> str:
-    """Return what a title says of numbers that are NaN or infinite; "" where none is."""
+    """Return how many numbers are NaN or infinite, as words for a title; "" if none is."""
     nan, infinite = int(np.isnan(numbers).sum()), int(np.isinf(numbers).sum())
     if numbers.size and nan + infinite == numbers.size:
         return " · no numbers"
-    said = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
-    return "".join(f" · {part}" for part in said)
+    counts = {"NaN": nan, "infinite": infinite}
+    return "".join(f" · {count} {what}" for what, count in counts.items() if count)
 
 
 def stretch(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a map bilinearly; a place that touches something that is no number is NaN.
+    """Resize a map bilinearly, (height, width) float32.
+
+    A pixel that is interpolated from a NaN or infinite value is NaN.
 
     Args:
         frame: (H, W) float32.
         size: (height, width) of the result.
-
-    Returns:
-        (height, width) float32.
     """
     known = np.isfinite(frame)
     large = _bilinear(np.where(known, frame, 0), size)
@@ -88,15 +83,12 @@ def _bilinear(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlay(base: np.ndarray, colours: np.ndarray, blend: float) -> np.ndarray:
-    """Mix a coloured map into a photograph: 0 shows the photograph alone, 1 the map alone.
+    """Blend coloured maps with a photograph, (H, W, 3) or (N, H, W, 3) uint8.
 
     Args:
-        base: (H, W, 3) uint8.
-        colours: (H, W, 3), or (N, H, W, 3), uint8, same size.
+        base: the photograph, (H, W, 3) uint8.
+        colours: the maps, (H, W, 3) or (N, H, W, 3) uint8.
         blend: share of the map, 0..1.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     mixed = (1 - blend) * base.astype(np.float32) + blend * colours
     return mixed.round().astype(np.uint8)

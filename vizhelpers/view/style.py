@@ -1,4 +1,4 @@
-"""Matplotlib's settings for the package's figures: its defaults, whatever style the reader uses."""
+"""Matplotlib's default style for the package's figures, whatever style the reader sets."""
 
 import re
 from collections.abc import Iterator
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib import rcParams, rcParamsDefault
 
-# Settings that change how a figure looks. Not among them, so that the reader's values hold: the
-# fonts (and the minus sign, which many Chinese fonts lack), and how files are written (dpi, format,
-# transparency, the fonts inside a PDF).
+# Settings of a figure's look. The reader's own values hold for the fonts (and the minus sign, which
+# many Chinese fonts lack) and for files (dpi, format, transparency, the fonts inside a PDF).
 _LOOKS = re.compile(
     r"_internal|axes\.(?!unicode_minus)|figure\.(?!max_open_warning)|grid|image|lines|markers|mathtext"
     r"|font\.(size|stretch|style|variant|weight)|patch|path|savefig\.(bbox|edgecolor|facecolor)|text"
@@ -23,13 +22,11 @@ _DEFAULTS: dict[str, Any] = {
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Reset matplotlib's settings for a figure's looks to its defaults, and restore them on exit.
+    """Set matplotlib's default style, and restore the reader's on exit.
 
-    Only what differs is set: mostly nothing, which takes a tenth of a millisecond. A figure needs
-    this while it is made and while it is drawn, since matplotlib makes ticks only then.
+    A figure needs this while it is created and while it is drawn, when matplotlib creates ticks.
     """
-    # Not ``matplotlib.rc_context``: it would also undo what a backend sets when the first figure
-    # loads it.
+    # ``matplotlib.rc_context`` would also undo the settings of a backend that is loaded meanwhile.
     present: Any = rcParams  # newer versions of matplotlib type each name
     readers = {n: present[n] for n, default in _DEFAULTS.items() if _differ(present[n], default)}
     try:
@@ -40,5 +37,5 @@ def default_style() -> Iterator[None]:
 
 
 def _differ(value: Any, default: Any) -> bool:
-    # A colour may be an array, which is equal to nothing as a whole.
+    # A colour may be an array, which has no truth value.
     return isinstance(value, np.ndarray) or bool(value != default)

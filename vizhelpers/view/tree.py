@@ -11,7 +11,7 @@ from vizhelpers.view.style import default_style
 MOST_ROWS = 90  # of a figure 18 inches high
 _ROW = 0.19  # inches
 _FONT = 8
-# Where the columns stand, in shares of the figure's width: names begin at 0.
+# Left edges of the columns and width of the bars, in shares of the figure's width.
 _KINDS, _BARS, _SPAN = 0.22, 0.52, 0.27
 
 
@@ -24,14 +24,14 @@ def tree_figure(
     title: str,
     width: float = 8.0,
 ) -> Figure:
-    """Draw rows of name, class, shape, and a bar with its number.
+    """Draw a table whose rows have a name, a class, a shape, and a bar with its number.
 
     Args:
-        cells: for each row (indented name, class, shape).
-        lengths: for each row its share of the whole, 0 to 1.
-        texts: what stands behind each bar.
+        cells: (indented name, class, shape) of each row.
+        lengths: the length of each bar, 0..1.
+        texts: the text behind each bar.
         title: the figure's title.
-        width: of the figure, in inches.
+        width: width of the figure, in inches.
 
     Returns:
         A matplotlib ``Figure``.
