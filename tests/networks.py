@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -231,22 +232,24 @@ def closure_over(factor: Tensor | nn.Module) -> Callable[[Net, Tensor], Tensor]:
     return lambda net, x: factor(x) if isinstance(factor, nn.Module) else x * factor
 
 
-class Counter(nn.Module):
-    """Counts the forward and backward passes through it."""
+_PASSES: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.forwards = self.backwards = 0
+
+class Counter(nn.Module):
+    """Counts the passes through it, outside of its attributes: models that change run whole."""
+
+    forwards = property(lambda self: _PASSES.get(self, [0, 0])[0])
+    backwards = property(lambda self: _PASSES.get(self, [0, 0])[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        self.forwards += 1
+        self.count(0)
         x = x.clone()
         if x.requires_grad:
-            x.register_hook(self.backward)
+            x.register_hook(lambda gradient: self.count(1))
         return x
 
-    def backward(self, gradient: Tensor) -> None:
-        self.backwards += 1
+    def count(self, way: int) -> None:
+        _PASSES.setdefault(self, [0, 0])[way] += 1
 
 
 def network_of(channels: int) -> nn.Sequential:

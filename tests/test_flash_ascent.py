@@ -88,12 +88,15 @@ def test_several_filters_climb_in_one_batch_as_each_would_alone(
     assert (together[0][-1] - together[1][-1]).norm() > 0.5 * moved
 
 
-def test_the_network_runs_once_a_step_and_only_to_the_layer(tiny: nn.Sequential) -> None:
+def test_the_network_runs_once_a_step_and_after_the_first_only_to_the_layer(
+    tiny: nn.Sequential,
+) -> None:
     before, behind, theirs = Counter(), Counter(), Counter()
     layers = list(tiny)
     ascent = GradientAscent(nn.Sequential(before, *layers[:3], behind, *layers[3:]), img_size=16)
     ascent.visualize(tiny[2], [0, 1, 2, 3], num_iter=5)
-    assert (before.forwards, before.backwards, behind.forwards) == (5, 5, 0)
+    assert (before.forwards, before.backwards) == (5, 5)
+    assert behind.forwards <= 1
     network = nn.Sequential(*copy.deepcopy(layers[:3]), theirs, *copy.deepcopy(layers[3:]))
     TheirAscent(network, img_size=16).optimize(network[2], 0, num_iter=5)
     assert theirs.forwards == 5

@@ -17,8 +17,8 @@ arguments and attributes are the same. The differences:
   call's own ``lr`` applies to that call only;
 - filters are 0 to n - 1; the noise, and filters drawn at random without repetition, depend on
   ``seed`` and not on numpy's random state;
-- several filters climb as one batch from one picture, and the network runs only up to the layer's
-  first call; pictures, ``activation`` and ``gradients`` are detached, so no graph is kept;
+- several filters climb as one batch from one picture; after the first step the network runs only
+  up to the layer; pictures, ``activation`` and ``gradients`` are detached, so no graph is kept;
 - networks with any number of input channels can be visualised;
 - a wrong argument, NaN in the model's output, and a ``forward`` that lets no gradient through raise
   an error that names the cause;

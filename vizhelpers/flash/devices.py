@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.passes.copies import twin
+from vizhelpers.passes.copies import copy_model
 
 
 def placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tensor]:
@@ -16,7 +16,7 @@ def placed(model: nn.Module, x: Tensor, use_gpu: bool) -> tuple[nn.Module, Tenso
     """
     if not (use_gpu and torch.cuda.is_available()):
         return model, x
-    return twin(model, _on_cuda, hooks=True), x.cuda()
+    return copy_model(model, _on_cuda, hooks=True), x.cuda()
 
 
 def _on_cuda(tensor: Tensor) -> Tensor:

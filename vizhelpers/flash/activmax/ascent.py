@@ -36,7 +36,7 @@ def climb(
 ) -> Climb:
     """Climb from one picture for each filter, as one batch; return the pictures of every step.
 
-    The network runs only up to ``layer``, and each step's graph is freed before the next.
+    After the first step the network runs only up to ``layer``. Each step's graph is freed.
 
     Args:
         model: any module that takes (N, C, H, W).

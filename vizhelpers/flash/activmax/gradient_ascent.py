@@ -12,7 +12,7 @@ from vizhelpers.flash.activmax.ascent import Climb, climb, grey_noise, photograp
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import load_image
-from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.modules import dtype_of, unwrapped
 from vizhelpers.inputs.request import input_tensor
 from vizhelpers.passes.sizes import input_size
@@ -200,7 +200,7 @@ class GradientAscent:
         if filters is None:
             random = np.random.default_rng(self.seed)
             filters = random.choice(total, size=min(total, count), replace=False).tolist()
-        indices = [whole("filter_idx", index, 0, total - 1) for index in filters]
+        indices = [integer("filter_idx", index, 0, total - 1) for index in filters]
         if not indices:
             raise ValueError("filter_idxs is empty: name at least one filter.")
         return _Target(model, path, indices)
@@ -214,7 +214,7 @@ class GradientAscent:
     ) -> Climb:
         """Climb from ``start``, (1, C, H, W), or a function that makes it for C channels."""
         model, layer, filters = target
-        steps = whole("num_iter", num_iter, 1)
+        steps = integer("num_iter", num_iter, 1)
 
         def climb_from(x: Tensor) -> Climb:
             return climb(*placed(model, x, self.use_gpu), layer, filters, lr=lr, steps=steps)

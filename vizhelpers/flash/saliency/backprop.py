@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, saliency_figure
-from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.inputs.request import input_tensor
 from vizhelpers.passes.forward import forward
@@ -160,7 +160,7 @@ def _class_index(target_class: Any) -> int | None:
     """Return a class index, or None for the predicted class; a list may hold the one class."""
     if np.shape(target_class) == (1,):
         target_class = target_class[0]
-    return None if target_class is None else whole("target_class", target_class, 0)
+    return None if target_class is None else integer("target_class", target_class, 0)
 
 
 class _Classifier(nn.Module):
