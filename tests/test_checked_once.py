@@ -25,7 +25,7 @@ FUNCTIONS = [
     layers.paths_of,
     classes.listed_labels,
     classes.ClassNames.index,
-    classes.ClassNames.wanted,
+    classes.ClassNames.indices,
 ]
 CODES: dict[CodeType, str] = {f.__code__: f.__qualname__ for f in FUNCTIONS}
 OF_STACKS = {f.__code__ for f in vars(viz.ImageStack).values() if isinstance(f, FunctionType)}

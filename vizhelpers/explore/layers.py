@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.errors import unknown
 from vizhelpers.inputs.layers import Layer, path_of
 from vizhelpers.inputs.modules import unwrapped
@@ -29,7 +29,7 @@ def layer_in(names: Sequence[str], model: nn.Module, layer: Layer) -> str:
 
 def check_channel(what: str, index: int, count: int) -> None:
     """Raise a ``ValueError`` if a layer of ``count`` channels has no channel ``index``."""
-    if not 0 <= whole(what, index) < count:
+    if not 0 <= integer(what, index) < count:
         raise unknown(what, index, range(count))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.networks import Models, Networks
-from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.layers import layer_names
 from vizhelpers.methods.structure import module_tree
 from vizhelpers.view.live.declaration import Declaration, Range
@@ -28,7 +28,7 @@ def explore_module_tree(
         input_size: (N, C, H, W) of the input; None finds a size for each model, as ``module_tree``.
         keep: leave the panel of an earlier call with the same arguments open.
     """
-    depth = whole("depth", depth, 1)
+    depth = integer("depth", depth, 1)
     networks = Networks(models, size=input_size)
 
     def depths(model: str) -> tuple[int, int]:

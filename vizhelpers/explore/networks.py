@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from vizhelpers.inputs.arguments import whole_numbers
+from vizhelpers.inputs.arguments import integers
 from vizhelpers.inputs.classes import listed_labels
 from vizhelpers.inputs.models import BUNDLED, SECOND, Transform, card, load_model
 from vizhelpers.inputs.modules import unwrapped
@@ -73,7 +73,7 @@ class Networks:
         self._states: dict[str, Any] = {}
         self._caches: list[Any] = []
         self._changes = 0
-        self._size = None if size is None else tuple(whole_numbers("input_size", size, 1))
+        self._size = None if size is None else tuple(integers("input_size", size, 1))
         self._labels = None if labels is None else listed_labels(labels)
         self._transform = transform
         self.changes()

@@ -46,8 +46,8 @@ def explore_saliency(
     networks = Networks(model, transform=transform, labels=labels)
     photographs = Photographs(networks, image)
     if method not in ONE_PASS:
-        way_on = "viz.saliency(model, sample, method=...) computes the other methods."
-        raise unknown("saliency method in this panel:", method, ONE_PASS, way_on)
+        remedy = "viz.saliency(model, sample, method=...) computes the other methods."
+        raise unknown("saliency method in this panel:", method, ONE_PASS, remedy)
     classes = Classes(photographs, target)
 
     @networks.cached

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vizhelpers.explore.identity import replaces_earlier_panel
 from vizhelpers.explore.networks import Models, Networks
-from vizhelpers.inputs.arguments import optional, whole
+from vizhelpers.inputs.arguments import integer, optional
 from vizhelpers.methods.structure import ModelSummary, summary
 from vizhelpers.methods.work import in_units
 from vizhelpers.passes.dry import dry_run
@@ -42,8 +42,8 @@ def explore_summary(
     Raises:
         ValueError: the first model does not take images of this ``side``.
     """
-    batch, depth = whole("batch", batch, 1, 64), whole("depth", depth, 1, 3)
-    side = optional(whole, "side", side, 1)
+    batch, depth = integer("batch", batch, 1, 64), integer("depth", depth, 1, 3)
+    side = optional(integer, "side", side, 1)
     networks = Networks(models, size=input_size)
 
     @networks.cached

@@ -1,1 +1,1 @@
-"""What a caller hands over: models, photographs, layers, classes; validated here, once."""
+"""Validate what a caller passes: models, photographs, layers, classes."""

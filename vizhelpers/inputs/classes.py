@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from vizhelpers.inputs.arguments import texts, whole
-from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.inputs.arguments import integer, strings
+from vizhelpers.inputs.errors import repr_of, unknown
 from vizhelpers.inputs.models import card
 from vizhelpers.inputs.modules import unwrapped
 
 ClassName = int | str | None
 """A class by index or name; None is the predicted class."""
 
-Wanted = int | list[int | None] | None
-"""A requested class: one index for all images, a list of one for each, or None, the predicted."""
+ClassIndex = int | list[int | None] | None
+"""A class index for all images, a list with an index for each image, or None, the predicted."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ClassNames:
     """The class names of a model.
 
     Attributes:
-        names: one for each output, from the first on; empty if unknown.
+        names: of the outputs, in order; empty if unknown.
         complete: every output has a name, so that a greater index is an error.
     """
 
@@ -40,9 +40,9 @@ class ClassNames:
         if isinstance(target, str):
             return self._index_of_name(target)
         try:
-            index = whole("target", target)
+            index = integer("target", target)
         except TypeError:
-            raise TypeError(f"A class is an index or a name, not {said(target)}.") from None
+            raise TypeError(f"A class is an index or a name, not {repr_of(target)}.") from None
         if index < 0 or (self.complete and index >= len(self.names)):
             last = len(self.names) - 1
             known = f"This model's classes go from 0 to {last}." if self.names else ""
@@ -64,7 +64,7 @@ class ClassNames:
             raise unknown("class", target, self.names, "A class index is possible too.")
         return same[0]
 
-    def wanted(self, targets: Sequence[Any], images: int) -> list[Wanted]:
+    def indices(self, targets: Sequence[Any], images: int) -> list[ClassIndex]:
         """Return the class index of each target; None, the predicted class, stays None.
 
         Args:
@@ -78,18 +78,18 @@ class ClassNames:
         def index(target: Any) -> Any:
             return None if target is None else self.index(target)
 
-        def wanted(target: Any) -> Wanted:
+        def of_target(target: Any) -> ClassIndex:
             if not isinstance(target, (list, tuple, range)) and getattr(target, "ndim", 0) != 1:
                 return index(target)
             each = [index(entry) for entry in target]
             if len(each) != images:
                 raise ValueError(
-                    f"target={said(target)}: {len(each)} classes for {images} "
+                    f"target={repr_of(target)}: {len(each)} classes for {images} "
                     f"image{'s' * (images > 1)}. A list has one class for each image."
                 )
             return each
 
-        return [wanted(target) for target in targets]
+        return [of_target(target) for target in targets]
 
     def of(self, index: int, outputs: int) -> str:
         """Return the name of an output, or its index as text if it has none.
@@ -129,9 +129,9 @@ def listed_labels(labels: Sequence[str] | Mapping[int, str]) -> list[str]:
     """
     if isinstance(labels, Mapping):
         if set(labels) != set(range(len(labels))):
-            raise ValueError(f"labels={said(labels)}: its keys must be the indices 0, 1, 2, …")
+            raise ValueError(f"labels={repr_of(labels)}: its keys must be the indices 0, 1, 2, …")
         labels = [labels[index] for index in range(len(labels))]
-    return texts("labels", labels)
+    return strings("labels", labels)
 
 
 def class_index(model: nn.Module, target: int | str, *, labels: Sequence[str] | None = None) -> int:

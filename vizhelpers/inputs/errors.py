@@ -1,30 +1,29 @@
-"""Error texts that name what was given, what is possible, and the way on."""
+"""Error texts that name the given value, the possible values, and a remedy."""
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+_LONGEST = 80  # characters of a value in an error text
+
 
 class ImageError(ValueError):
-    """A picture that cannot be read, or cannot be shown to a network."""
+    """The picture cannot be read or converted."""
 
 
 class WeightsUnavailable(ValueError):
-    """Weights that cannot be had: no network, a damaged file, another model's state dict."""
+    """Weights cannot be loaded: no internet connection, a damaged file, another model's weights."""
 
 
-def unknown(kind: str, given: object, possible: Iterable[object], way_on: str = "") -> ValueError:
-    """Build (not raise) the error for a name that does not exist.
+def unknown(kind: str, given: object, possible: Iterable[object], remedy: str = "") -> ValueError:
+    """Return the ``ValueError`` for a name that does not exist.
 
     Args:
-        kind: what was looked for, such as ``"layer"``.
-        given: what the caller wrote.
-        possible: every name that would have worked; the nearest are named first. A ``range`` is
-            told by its ends: the number nearest to 700 helps nobody.
-        way_on: one more sentence: where a full list stands.
-
-    Returns:
-        A ``ValueError`` to be raised.
+        kind: what the name stands for, such as ``"layer"``.
+        given: the caller's value.
+        possible: all valid names, of which the error suggests the nearest; of a ``range`` it gives
+            the first and the last number.
+        remedy: a further sentence, such as where to find all names.
     """
     names = [str(name) for name in possible]
     near = nearest(given, names) if isinstance(given, str) and len(given) < 200 else []
@@ -39,38 +38,38 @@ def unknown(kind: str, given: object, possible: Iterable[object], way_on: str = 
     else:
         shown = ", ".join(repr(name) for name in names[:12])
         hint = f"Possible: {shown}{f', … ({len(names)} in all)' if len(names) > 12 else ''}."
-    return ValueError(f"There is no {kind} {said(given)}. {hint} {way_on}".rstrip())
+    return ValueError(f"There is no {kind} {repr_of(given)}. {hint} {remedy}".rstrip())
 
 
-def said(given: object, longest: int = 80) -> str:
-    """Return what was given as an error text can hold it: of arrays the shape, of texts the start.
+def repr_of(given: object) -> str:
+    """Return a short ``repr`` for an error text: the shape of an array, else 80 characters.
 
-    Numbers and texts speak for themselves; of anything else the kind is said too.
+    The type follows, unless it is obvious: for None, strings and integers.
     """
     kind = type(given).__name__
     shape = getattr(given, "shape", None)
     if isinstance(shape, tuple) and shape:
         return f"{kind} of shape {tuple(shape)}"
-    written = repr(given)
-    if len(written) > longest:
-        written = f"{written[: longest - 1]}…"
-    plain = given is None or isinstance(given, (str, int))
-    return written if plain else f"{written} ({kind})"
+    shown = repr(given)
+    if len(shown) > _LONGEST:
+        shown = f"{shown[: _LONGEST - 1]}…"
+    obvious = given is None or isinstance(given, (str, int))
+    return shown if obvious else f"{shown} ({kind})"
 
 
 def nearest(given: str, names: list[str], count: int = 3) -> list[str]:
     """Return up to ``count`` names that resemble ``given``, nearest first.
 
-    Names that contain it as whole words are preferred to names in which a word begins with it, and
-    these to names that are spelt alike ("cat" finds "tiger cat", and neither "crate" nor "castle").
+    They contain it as whole words. If no name does, a word in them begins with it; if none does,
+    they are spelt similarly ("cat" finds "tiger cat", and neither "crate" nor "castle").
     """
     by_lower = {name.lower(): name for name in reversed(names)}
     lower, known = given.strip().lower(), list(dict.fromkeys(map(str.lower, names)))
-    ways = [sorted(with_words(lower, known, whole=whole), key=len) for whole in (True, False)]
+    by_word = [sorted(with_words(lower, known, whole=whole), key=len) for whole in (True, False)]
     # Chinese is written without spaces between words.
-    part = len(lower) > 2 or not lower.isascii()
-    inside = sorted((name for name in known if part and lower in name), key=len)
-    best = next(filter(None, [*ways, _spelt_alike(lower, known, count), inside]), [])
+    may_be_inside = len(lower) > 2 or not lower.isascii()
+    inside = sorted((name for name in known if may_be_inside and lower in name), key=len)
+    best = next(filter(None, [*by_word, _spelt_alike(lower, known, count), inside]), [])
     return [by_lower[name] for name in best[:count]]
 
 
@@ -94,5 +93,5 @@ def with_words(words: str, names: Sequence[str], *, whole: bool = True) -> list[
     if not words.strip():
         return []
     end = "(?![^\\W_])" if whole else ""
-    wanted = re.compile(f"(?<![^\\W_]){re.escape(words.strip())}{end}", re.IGNORECASE)
-    return [name for name in names if wanted.search(name)]
+    pattern = re.compile(f"(?<![^\\W_]){re.escape(words.strip())}{end}", re.IGNORECASE)
+    return [name for name in names if pattern.search(name)]

@@ -11,14 +11,14 @@ class FileKind:
 
     Attributes:
         what: the kind, with an article.
-        way_on: what to do to get the right file.
-        as_picture: what to do if a picture is expected; "" if Pillow may try to read it.
+        remedy: what to do to get the right file.
+        picture_remedy: what to do if a picture is expected; "" if Pillow may try to read it.
         extension: of pictures, by which Pillow's support is looked up; "" for other kinds.
     """
 
     what: str
-    way_on: str = "Fetch the file again."
-    as_picture: str = ""
+    remedy: str = "Fetch the file again."
+    picture_remedy: str = ""
     extension: str = ""
 
 
@@ -33,11 +33,11 @@ _HEIC = (
 # The first match counts, so longer patterns precede shorter ones that match the same files.
 _KINDS = (
     (rb"version https://git-lfs", FileKind("a Git-LFS pointer to the file", _PULL, _PULL)),
-    (rb"%PDF", FileKind("a PDF", as_picture="Save the page as PNG.")),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", FileKind("a PostScript drawing", as_picture=_PNG)),
+    (rb"%PDF", FileKind("a PDF", picture_remedy="Save the page as PNG.")),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", FileKind("a PostScript drawing", picture_remedy=_PNG)),
     (
         rb"<(svg|(\?xml|!--|!DOCTYPE svg).*<svg)",
-        FileKind("an SVG drawing", as_picture=_PNG),
+        FileKind("an SVG drawing", picture_remedy=_PNG),
     ),
     (rb"<", FileKind("a web page, such as an error or a login", _PAGE, _PAGE)),
     (rb"[{\[]", FileKind("JSON text, such as an error message", _PAGE, _PAGE)),
@@ -47,7 +47,7 @@ _KINDS = (
     ),
     (
         rb".{4}ftyp(isom|iso2|mp4.|avc1|qt  |M4V )",
-        FileKind("a video", as_picture="Save one of its frames as PNG."),
+        FileKind("a video", picture_remedy="Save one of its frames as PNG."),
     ),
     (
         rb".{4}ftyp(hei[cxms]|hevc|heif|mif1|msf1)",

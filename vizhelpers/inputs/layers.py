@@ -6,14 +6,14 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from vizhelpers.inputs.arguments import texts
-from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.inputs.arguments import strings
+from vizhelpers.inputs.errors import repr_of, unknown
 from vizhelpers.inputs.modules import unwrapped
 
 Layer = str | nn.Module
 """A layer by its dotted path, or the module itself."""
 
-_WAY_ON = "viz.layer_names(model) lists them all."
+_REMEDY = "viz.layer_names(model) lists them all."
 
 
 def layer_names(
@@ -35,7 +35,7 @@ def layer_names(
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not all(isinstance(entry, type) for entry in kinds):
-        raise TypeError(f"kind={said(kind)}: expected a class, such as nn.Conv2d, or several.")
+        raise TypeError(f"kind={repr_of(kind)}: expected a class, such as nn.Conv2d, or several.")
     return paths_inside(unwrapped(model), kind)
 
 
@@ -71,14 +71,14 @@ def path_of(model: nn.Module, layer: Layer) -> str:
         return _path_of_module(model, layer)
     if isinstance(layer, (list, tuple)):
         raise TypeError(
-            f"layer={said(layer)}: expected one layer, its name or the module. For several layers "
-            "use viz.cam_sweep(..., layers=[...]) or viz.capture."
+            f"layer={repr_of(layer)}: expected one layer, its name or the module. For several "
+            "layers use viz.cam_sweep(..., layers=[...]) or viz.capture."
         )
     if isinstance(layer, str) and layer:
         with suppress(AttributeError):
             model.get_submodule(layer)
             return layer
-    raise unknown("layer", layer, paths_inside(model), _WAY_ON)
+    raise unknown("layer", layer, paths_inside(model), _REMEDY)
 
 
 def _path_of_module(model: nn.Module, layer: nn.Module) -> str:
@@ -90,7 +90,7 @@ def _path_of_module(model: nn.Module, layer: nn.Module) -> str:
     what = "the whole model" if whole else f"a {type(layer).__name__}"
     raise ValueError(
         f"layer is {what}, not a layer inside {type(model).__name__}. Pass one of the model's "
-        f"own submodules, or its name; {_WAY_ON}"
+        f"own submodules, or its name; {_REMEDY}"
     )
 
 
@@ -104,5 +104,5 @@ def paths_of(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[str]:
     if isinstance(layers, (str, nn.Module)):
         layers = [layers]
     elif not isinstance(layers, (list, tuple)):
-        layers = texts("layers", layers)
+        layers = strings("layers", layers)
     return list(dict.fromkeys(path_of(model, layer) for layer in layers))

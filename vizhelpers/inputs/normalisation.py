@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vizhelpers.inputs.global_state import replayed
 
 _PROBES = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))  # black first
-_CHECK = (204, 128, 51)  # tests whether the map found from the other four is right
+_CHECK = (204, 128, 51)  # tests the map that the other four determine
 _CLOSE = 0.02  # tolerance, as a share of the range from black to white: five of 255 levels
 _FEW = 0.02  # share of values that may differ: resizing a tensor overshoots at edges
 # Steps of torchvision and timm whose effect on colours cannot be read from their attributes.
@@ -124,14 +124,14 @@ def _scales(step: Any) -> bool:
 def probe_colours(
     transform: Callable[[Image.Image], Tensor], size: tuple[int, int], states: Any
 ) -> Colours | None:
-    """Return the colour map found from a transform's output for uniform pictures; None if none is.
+    """Return the colour map fitted to a transform's output for uniform pictures; None if none fits.
 
     Args:
         transform: PIL image -> tensor; called five times, each time with the same random numbers.
         size: width and height of those pictures, equal to the photograph's for the same crop.
         states: ``random_states()`` to start from.
     """
-    # A copy, since it may keep what it saw, or hold a generator; with a lock or a file it has none.
+    # The transform may store its inputs or hold a generator. With a lock or a file it has no copy.
     with contextlib.suppress(Exception):
         transform = copy.deepcopy(transform)
     try:

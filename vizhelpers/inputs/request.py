@@ -1,4 +1,4 @@
-"""The public door: a model and its input, validated once and carried inwards as a ``Request``."""
+"""Validate a model and its input once, in a public function, as a ``Request``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.inputs.classes import UNNAMED, ClassNames, class_names
-from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.models import title_warning
 from vizhelpers.inputs.modules import unwrapped
 
 
@@ -44,7 +44,7 @@ class Request:
     @property
     def warning(self) -> str:
         """Text before each title: "RANDOM weights · " for an untrained model, else ""."""
-        return warning_word(self.model)
+        return title_warning(self.model)
 
     def with_sample(self, sample: HasTensor | Tensor) -> "Request":
         """Return a request for the same model and another input, which is validated."""
@@ -94,8 +94,8 @@ def input_tensor(model: nn.Module, sample: Any, *, axes: int | None = 4) -> Tens
         x.ndim == 3 and _kinds(model) & {"Conv2d", "LazyConv2d"} and not _takes_signals(model)
     )
     if x.ndim == 0 or unbatched or (axes is not None and x.ndim != axes):
-        shape, way_on = tuple(x.shape), _way_to_images(model, x)
-        raise ValueError(f"Expected a tensor (N, C, H, W), got shape {shape}. {way_on}")
+        shape, remedy = tuple(x.shape), _way_to_images(model, x)
+        raise ValueError(f"Expected a tensor (N, C, H, W), got shape {shape}. {remedy}")
     if 0 in x.shape:
         raise ValueError(f"The input is empty: shape {tuple(x.shape)}.")
     if not x.is_floating_point():

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from vizhelpers.inputs.errors import said
+from vizhelpers.inputs.errors import repr_of
 from vizhelpers.inputs.global_state import random_states, replayed
 from vizhelpers.inputs.models import Transform, card
 from vizhelpers.inputs.modules import dtype_of, unwrapped
@@ -60,7 +60,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
     """
     inside = unwrapped(model)
     if transform is not None and not callable(transform):
-        raise TypeError(f"transform={said(transform)}: expected a function, PIL image to tensor.")
+        raise TypeError(f"transform={repr_of(transform)}: expected a function, image -> tensor.")
     transform = _own_transform(inside) if transform is None else transform
     picture, states = load_image(image), random_states()
     with torch.device("cpu"):  # under another default device some of torchvision's steps fail
@@ -80,7 +80,7 @@ def _checked(tensor: Any) -> Tensor:
             f"transform must return a tensor (3, H, W) or (1, H, W); it {_returned(tensor)}"
         )
     if tensor.is_meta or not tensor.numel():
-        raise ValueError(f"transform returned no values: {said(tensor)} on {tensor.device}.")
+        raise ValueError(f"transform returned no values: {repr_of(tensor)} on {tensor.device}.")
     if not torch.isfinite(tensor).all():
         raise ValueError(
             "transform returned NaN or infinite values. Is one of its standard deviations 0?"
@@ -91,32 +91,32 @@ def _checked(tensor: Any) -> Tensor:
 def _returned(result: Any) -> str:
     """Return what a transform returned instead of a tensor (3, H, W), and what to change."""
     kind, entry = f"a {type(result).__name__}", "transform=lambda image: yours(image)"
-    way_on = "Is its return missing?"
+    remedy = "Is its return missing?"
     if isinstance(result, Tensor):
         kind = f"a tensor {tuple(result.shape)}"
-        way_on = "A colour picture has 3 channels, a grey one 1."
+        remedy = "A colour picture has 3 channels, a grey one 1."
         if result.ndim == 4:
-            way_on = f"It is a batch: {entry}[0] takes its first picture."
+            remedy = f"It is a batch: {entry}[0] takes its first picture."
         elif result.ndim == 2:
-            way_on = "tensor.unsqueeze(0) adds the channel axis."
+            remedy = "tensor.unsqueeze(0) adds the channel axis."
         elif result.ndim == 3 and result.shape[2] in (1, 3):
-            way_on = "tensor.permute(2, 0, 1) moves the channels to the front."
+            remedy = "tensor.permute(2, 0, 1) moves the channels to the front."
     elif isinstance(result, np.ndarray):
         kind = f"an array {result.shape}"
         permuted = ".permute(2, 0, 1)" if result.shape[-1:] in ((1,), (3,)) else ""
-        way_on = f"torch.from_numpy(array){permuted} makes it a tensor."
+        remedy = f"torch.from_numpy(array){permuted} makes it a tensor."
     elif isinstance(result, Image.Image):
-        kind, way_on = "a PIL image", "Add transforms.ToTensor() as its last step."
+        kind, remedy = "a PIL image", "Add transforms.ToTensor() as its last step."
     elif isinstance(result, Mapping) and result:
         kind += f" with the keys {', '.join(map(repr, result))}"
-        way_on = f"{entry}[{next(iter(result))!r}] takes one entry of it."
+        remedy = f"{entry}[{next(iter(result))!r}] takes one entry of it."
         if "pixel_values" in result:  # an image processor of Hugging Face
-            way_on = f"{entry[:-1]}, return_tensors='pt')['pixel_values'][0] takes the picture."
+            remedy = f"{entry[:-1]}, return_tensors='pt')['pixel_values'][0] takes the picture."
     elif isinstance(result, (tuple, list)):
-        kind, way_on = f"{kind} of {len(result)}", f"{entry}[0] takes its first entry."
+        kind, remedy = f"{kind} of {len(result)}", f"{entry}[0] takes its first entry."
     elif result is None:
         kind = "None"
-    return f"returned {kind}. {way_on}"
+    return f"returned {kind}. {remedy}"
 
 
 def _own_transform(model: nn.Module) -> Transform:

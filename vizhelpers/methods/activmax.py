@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import number, one_of, optional, seed_of, whole, whole_numbers
+from vizhelpers.inputs.arguments import integer, integers, number, one_of, optional, seed_of
 from vizhelpers.inputs.layers import Layer, path_of
-from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.models import title_warning
 from vizhelpers.inputs.modules import dtype_of, unwrapped
 from vizhelpers.inputs.samples import model_colours
 from vizhelpers.methods.ascent import mean_activations, uphill
@@ -83,11 +83,11 @@ def activation_maximization(
     """
     one_of("mode", mode, MODES)
     model = unwrapped(model)
-    layer, steps = path_of(model, layer), whole("steps", steps, 1)
-    size = optional(whole, "size", size, 8, 4096)
+    layer, steps = path_of(model, layer), integer("steps", steps, 1)
+    size = optional(integer, "size", size, 8, 4096)
     lr, seed = number("lr", lr, -1e6, 1e6), seed_of("seed", seed)
-    kept = [steps] if keep is None else sorted(set(whole_numbers("keep", keep, 0, steps)))
-    channels = whole_numbers("channels", channels)
+    kept = [steps] if keep is None else sorted(set(integers("keep", keep, 0, steps)))
+    channels = integers("channels", channels)
     if not kept:
         raise ValueError("keep is empty: name at least one step, or omit keep=.")
     if not channels:
@@ -103,7 +103,7 @@ def activation_maximization(
             for step, value in zip(kept, np.stack(values)[:, i], strict=True)
         ],
         scale="rgb",
-        name=f"{warning_word(model)}Activation maximisation at {layer}"
+        name=f"{title_warning(model)}Activation maximisation at {layer}"
         + (", Fourier coefficients" if mode == "fourier" else ""),
         values=np.stack(values, axis=1).reshape(-1),
     )

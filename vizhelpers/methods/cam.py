@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import listed, one_of
-from vizhelpers.inputs.classes import ClassName, Wanted
+from vizhelpers.inputs.arguments import as_list, one_of
+from vizhelpers.inputs.classes import ClassIndex, ClassName
 from vizhelpers.inputs.layers import Layer, path_of, paths_of
 from vizhelpers.inputs.request import HasTensor, Request, request
 from vizhelpers.methods.cam_layers import layers_for_cam
@@ -148,7 +148,7 @@ def _checked_pairs(
 ) -> tuple[list[str], list[Any]]:
     """Return the dotted paths of the layers, and the targets as a list; neither is empty."""
     paths = _blocks(checked) if layers is None else paths_of(checked.model, layers)
-    classes = listed("targets", targets, "classes")
+    classes = as_list("targets", targets, "classes")
     if not paths or not classes:
         raise ValueError(
             f"cam_sweep needs a list with at least one layer and one with at least one class, got "
@@ -174,9 +174,9 @@ def _sweep(
 def _by_layer(
     checked: Request, layers: Sequence[str], targets: Sequence[Any], method: str
 ) -> list[ImageStack]:
-    wanted = checked.classes.wanted(targets, len(checked.x))
-    record = _record(checked, layers, wanted, method)
-    classes = targets_of(checked, wanted, record.output)
+    class_indices = checked.classes.indices(targets, len(checked.x))
+    record = _record(checked, layers, class_indices, method)
+    classes = targets_of(checked, class_indices, record.output)
     return [
         _layer_stack(
             checked,
@@ -217,9 +217,9 @@ def original_cam(
         ValueError: no layer allows it; the text explains why the first does not.
     """
     checked = request(model, sample, labels=labels)
-    wanted = checked.classes.wanted(targets, len(checked.x))
+    class_indices = checked.classes.indices(targets, len(checked.x))
     outputs, output = captured(checked.model, checked.x, layers)
-    classes = targets_of(checked, wanted, output)
+    classes = targets_of(checked, class_indices, output)
     refusals = []
     for layer in layers:
         try:
@@ -269,7 +269,7 @@ class _LayerMaps:
 
 
 def _record(
-    checked: Request, layers: Sequence[str], wanted: Sequence[Wanted], method: str
+    checked: Request, layers: Sequence[str], class_indices: Sequence[ClassIndex], method: str
 ) -> _Record:
     model, x = checked.model, checked.x
 
@@ -279,7 +279,7 @@ def _record(
     gradients: Mapping[str, Sequence[Tensor]] = {}
     ending = Ending()
     if CAM_METHODS[method] == "gradient":
-        scores = [logit_of(index) for index in wanted]
+        scores = [logit_of(index) for index in class_indices]
         outputs, gradients, output = activations_and_gradients(
             model, x, layers, scores, check=maps_of, ending=ending
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vizhelpers.inputs.arguments import flag, optional, seed_of
 from vizhelpers.inputs.global_state import drawn_on_cpu
 from vizhelpers.inputs.layers import Layer, path_of, paths_inside
-from vizhelpers.inputs.models import warning_word
+from vizhelpers.inputs.models import title_warning
 from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.passes.forward import evaluating
 from vizhelpers.stack import ImageStack
@@ -51,7 +51,7 @@ def kernels(
     model = unwrapped(model)
     layer = path_of(model, layer)
     weight = _weight(model, layer, random_seed)
-    warning = warning_word(model)
+    warning = title_warning(model)
     if random_seed is not None:
         warning = f"RANDOM weights (seed {random_seed}) · "
     out, into, height, width = weight.shape

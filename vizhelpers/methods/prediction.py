@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import whole
+from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.request import HasTensor, request
 from vizhelpers.passes.outputs import logits_and_ending, probabilities
 
@@ -57,7 +57,7 @@ def predict(
         >>> predict(model, viz.prepare(model, "panda"), k=1)
         [giant panda (388) 1.000]
     """
-    k = whole("k", k, 1)
+    k = integer("k", k, 1)
     checked = request(model, sample, labels=labels, axes=None)
     if len(checked.x) != 1:
         raise ValueError(

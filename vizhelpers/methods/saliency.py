@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import listed, one_of, seed_of, whole
-from vizhelpers.inputs.classes import ClassName, Wanted
+from vizhelpers.inputs.arguments import as_list, integer, one_of, seed_of
+from vizhelpers.inputs.classes import ClassIndex, ClassName
 from vizhelpers.inputs.request import HasTensor, Request, request
 from vizhelpers.passes.forward import without_autocast
 from vizhelpers.passes.gradients import (
@@ -83,14 +83,14 @@ def saliency(
     one_of("saliency method", method, METHODS)
     one_of("score", of, _SCORES)
     seed = seed_of("seed", seed)
-    count = _PASSES.get(method, 1) if passes is None else whole("passes", passes, 1)
+    count = _PASSES.get(method, 1) if passes is None else integer("passes", passes, 1)
     checked = request(model, sample, labels=labels)
     if method in ONE_PASS:
         return _by_method(checked, [target], [method], of)[0]
-    (wanted,) = checked.classes.wanted([target], len(checked.x))
+    (class_indices,) = checked.classes.indices([target], len(checked.x))
     # A pass of its own: the many that are differentiated do not see the image itself.
     output, ending = logits_and_ending(checked.model, checked.x)
-    (explained,) = targets_of(checked, [wanted], output)
+    (explained,) = targets_of(checked, [class_indices], output)
     score = _score(of, list(explained.indices), lambda output: ending)
     if method == "smoothgrad":
         signed = smoothgrad(checked.model, checked.x, score, passes=count, seed=seed)
@@ -99,7 +99,7 @@ def saliency(
     return _stack(checked, signed, explained, method, _differentiated(of, output, ending))
 
 
-def _score(of: str, target: Wanted, ending: Callable[[Tensor], str]) -> Score:
+def _score(of: str, target: ClassIndex, ending: Callable[[Tensor], str]) -> Score:
     def score(scores: Tensor) -> Tensor:
         last = ending(scores)
         return (logit_of(target) if of == "logit" else probability_of(target, last))(scores)
@@ -135,7 +135,7 @@ def saliencies(
         labels: class names, for a module of the user's own.
     """
     checked = request(model, sample, labels=labels)
-    return _by_method(checked, listed("targets", targets, "classes"), methods, of)
+    return _by_method(checked, as_list("targets", targets, "classes"), methods, of)
 
 
 @without_autocast()
@@ -146,9 +146,9 @@ def _by_method(
     of: str,
 ) -> list[ImageStack]:
     model, x = checked.model, checked.x
-    wanted = checked.classes.wanted(targets, len(x))
+    class_indices = checked.classes.indices(targets, len(x))
     ending = Ending()
-    scores = [_score(of, index, ending.of) for index in wanted]
+    scores = [_score(of, index, ending.of) for index in class_indices]
     results = {
         guided: input_gradients(model, x, scores, guided=guided, ending=ending)
         for guided in dict.fromkeys(method == "guided" for method in methods)
@@ -157,7 +157,7 @@ def _by_method(
     for method in methods:
         gradients, output = results[method == "guided"]
         differentiated = _differentiated(of, output, ending.of(output))
-        classes = targets_of(checked, wanted, output)
+        classes = targets_of(checked, class_indices, output)
         for explained, gradient in zip(classes, gradients, strict=True):
             signed = gradient * x if method == "input_x_gradient" else gradient
             stacks.append(_stack(checked, signed, explained, method, differentiated))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vizhelpers.inputs.arguments import number, one_of, texts, whole, whole_numbers
+from vizhelpers.inputs.arguments import integer, integers, number, one_of, strings
 from vizhelpers.inputs.global_state import drawn_on_cpu
 from vizhelpers.inputs.modules import unwrapped
 from vizhelpers.methods.work import counting, difference_in_words, in_units, work_of_rows
@@ -113,7 +113,7 @@ def module_tree(
         Sequential on [1, 3, 8, 8]: 224 parameters
         0           Conv2d  [1, 8, 6, 6]            224  100.0%
     """
-    model, depth = unwrapped(model), whole("depth", depth, 1)
+    model, depth = unwrapped(model), integer("depth", depth, 1)
     size = _checked_size(model, input_size)
     shapes = dry_run(model, [size], output_shapes)
     total = sum(p.numel() for p in model.parameters())
@@ -131,7 +131,7 @@ def module_tree(
 def _checked_size(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
     if size is None:
         return input_size_of(model)
-    return tuple(whole_numbers("input_size", size, 0))
+    return tuple(integers("input_size", size, 0))
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,10 @@ def summary(
     from torchinfo.enums import ColumnSettings
 
     known = [column.value for column in ColumnSettings]
-    col_names = texts("col_names", col_names)
+    col_names = strings("col_names", col_names)
     for column in col_names:
         one_of("torchinfo column", column, known)
-    depth, col_width = whole("depth", depth, 1), whole("col_width", col_width, 1, 200)
+    depth, col_width = integer("depth", depth, 1), integer("col_width", col_width, 1, 200)
     model = unwrapped(model)
     size = _checked_size(model, input_size)
 

@@ -13,19 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-Give = Callable[[Tensor], Tensor]
+TensorFunction = Callable[[Tensor], Tensor]
 
 
-def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False) -> nn.Module:
-    """Return a copy of a model's modules that shares attributes which cannot be copied.
+def copy_model(
+    model: nn.Module, tensor: TensorFunction = lambda original: original, *, hooks: bool = False
+) -> nn.Module:
+    """Return a copy of a model that shares the attributes that cannot be copied.
 
-    Unlike ``copy.deepcopy`` it works for every model, also for those that keep tensors with a
+    Unlike ``copy.deepcopy`` it works for every model, also for those with tensors that have a
     graph (pruning, weight_norm), locks or files in attributes.
 
     Args:
         model: any module; it is not changed.
-        tensor: returns the copy's tensor for each parameter, buffer and tensor in an attribute; by
-            default the tensor itself, so that the copy follows the model's training.
+        tensor: a function from each parameter, buffer and tensor in an attribute to its copy; by
+            default to the tensor itself, so that the copy follows the model's training.
         hooks: copy all hooks; otherwise only those that are methods of the model. These are bound
             to the copy.
     """
@@ -46,7 +48,7 @@ def twin(model: nn.Module, tensor: Give = lambda it: it, *, hooks: bool = False)
     return memo[id(model)]
 
 
-def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
+def _copied(value: Any, memo: dict[int, Any], tensor: TensorFunction) -> Any:
     """Return a copy of a value, containers entry by entry, or the value if it cannot be copied."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value  # most attributes
@@ -66,10 +68,10 @@ def _copied(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
     return memo[id(value)]
 
 
-def _copied_object(value: Any, memo: dict[int, Any], tensor: Give) -> Any:
+def _copied_object(value: Any, memo: dict[int, Any], tensor: TensorFunction) -> Any:
     try:
         return copy.deepcopy(value, memo)
-    except Exception:  # somewhere inside is a lock, a file, or a result of autograd
+    except Exception:  # it contains a lock, a file, or a tensor with a graph
         pass
     try:
         copied = copy.copy(value)
@@ -88,7 +90,7 @@ def private_copy(model: nn.Module) -> nn.Module:
     in notebook cells. The model itself is used if a copy might compute something else: if it has
     hooks, a replaced ``forward``, or attributes that may refer to other parts of the model.
     """
-    return twin(model) if all(map(_is_plain, model.modules())) else model
+    return copy_model(model) if all(map(_is_plain, model.modules())) else model
 
 
 def state_of(model: nn.Module) -> Hashable:

@@ -14,18 +14,20 @@ from torch import Tensor, nn
 
 from vizhelpers.inputs.global_state import drawn_on_cpu
 from vizhelpers.inputs.modules import dtype_of
-from vizhelpers.passes.copies import closes_over, twin
+from vizhelpers.passes.copies import closes_over, copy_model
 from vizhelpers.passes.forward import refuse_lazy
 from vizhelpers.passes.hooks import NotItself, own_parts_only, readers_hooks_away
 
 Result = TypeVar("Result")
+# Errors of a copy that lacks a part of the original.
+_NO_COPY = (NotItself, AttributeError, KeyError, TypeError)
 _MOST = 2**31  # elements of an input that is not on the meta device
 
 
 def dry_run(
-    model: nn.Module, sizes: Sequence[Sequence[int]], look: Callable[[nn.Module, Tensor], Result]
+    model: nn.Module, sizes: Sequence[Sequence[int]], measure: Callable[[nn.Module, Tensor], Result]
 ) -> Result:
-    """Return ``look(stand_in, x)`` for the first input size that a model runs on.
+    """Return ``measure(stand_in, x)`` for the first input size that a model runs on.
 
     The user's own hooks are not called and the model's attributes are not changed, except for
     models that run only with their hooks or only as the original.
@@ -33,30 +35,26 @@ def dry_run(
     Args:
         model: any module.
         sizes: input sizes to try, mostly (N, C, H, W).
-        look: runs the stand-in on an input ``x`` of one of these sizes, and returns a result.
+        measure: runs the stand-in on an input ``x`` of one of these sizes, and returns a result.
 
     Raises:
         ValueError: the model has uninitialised lazy layers.
         Exception: the model runs on none of the sizes; the error that the first size raised.
     """
     refuse_lazy(model)
-    refusals: list[Exception] = []
-    for make in (_itself,) if _hooks_refer_to(model) else (_on_meta, twin, _itself):
+    errors: list[Exception] = []
+    for make_copy in (_itself,) if _hooks_refer_to(model) else (_on_meta, copy_model, _itself):
         # The model itself runs only if a copy failed for lack of a part of the original.
-        if make is _itself and refusals and not any(isinstance(e, _NO_COPY) for e in refusals):
+        if make_copy is _itself and errors and not any(isinstance(e, _NO_COPY) for e in errors):
             break
-        refusals = []
+        errors = []
         for size in sizes:
             try:
-                with _ready(model, make) as stand_in:
-                    return look(stand_in, _input(model, size, meta=make is _on_meta))
+                with _prepared(model, make_copy) as stand_in:
+                    return measure(stand_in, _input(model, size, meta=make_copy is _on_meta))
             except Exception as error:
-                refusals.append(error)
-    raise refusals[0]
-
-
-# Errors of a copy that lacks a part of the original.
-_NO_COPY = (NotItself, AttributeError, KeyError, TypeError)
+                errors.append(error)
+    raise errors[0]
 
 
 def _hooks_refer_to(model: nn.Module) -> bool:
@@ -87,7 +85,7 @@ def _input(model: nn.Module, size: Sequence[int], *, meta: bool) -> Tensor:
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    return twin(model, _emptied)
+    return copy_model(model, _emptied)
 
 
 def _emptied(tensor: Tensor) -> Tensor:
@@ -102,12 +100,12 @@ def _itself(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _ready(model: nn.Module, make: Callable[[nn.Module], nn.Module]) -> Iterator[nn.Module]:
+def _prepared(model: nn.Module, make_copy: Callable[[nn.Module], nn.Module]) -> Iterator[nn.Module]:
     """Yield the module that runs instead of the model; restore the CPU's random state on exit."""
-    if make is _itself:
+    if make_copy is _itself:
         with drawn_on_cpu(), readers_hooks_away(model):
             yield model
         return
-    stand_in = make(model)
+    stand_in = make_copy(model)
     with drawn_on_cpu(), own_parts_only(stand_in, model):
         yield stand_in

@@ -48,15 +48,11 @@ _CAUSES = (
         "gradients. Use the model before quantisation.",
     ),
 )
-
-
 _SHAPES = re.compile(
     r"shape|size|dimension|channel|height|width|expected .*(input|\dD)|mat1|input type|"
     r"same (device|dtype)|expected device|scalar type|dtype|out of range",
     re.IGNORECASE | re.DOTALL,
 )
-
-
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 
 
@@ -82,11 +78,11 @@ def cause_of(model: nn.Module, error: BaseException, what: str = "it") -> str | 
 
 
 def explained(model: nn.Module, x: Tensor, error: Exception) -> Exception | None:
-    """Return a clearer error to raise instead; None if the model's own is clear enough."""
+    """Return a clearer error to raise instead; None if ``error`` is clear enough."""
     if isinstance(error, TypeError) and (several := _several_inputs(model)):
         return TypeError(several)
     frames = list(traceback.walk_tb(error.__traceback__))
-    if _own_words(frames[-1][0], error):
+    if _raised_explicitly(frames[-1][0], error):
         return None
     if known := cause_of(model, error):
         return ValueError(known)
@@ -97,12 +93,12 @@ def explained(model: nn.Module, x: Tensor, error: Exception) -> Exception | None
             shape = tuple(x.shape)
             return ValueError(
                 f"{type(model).__name__} cannot run on an input of shape {shape}: "
-                f"{_where(model, frames)}{str(error).rstrip(' .')}. {_way_to_a_size(shape)}"
+                f"{_where(model, frames)}{str(error).rstrip(' .')}. {_remedy_for_shape(shape)}"
             )
     return None
 
 
-def _way_to_a_size(shape: tuple[int, ...]) -> str:
+def _remedy_for_shape(shape: tuple[int, ...]) -> str:
     if len(shape) == 3 and shape[0] in (1, 3):
         batch = f"(1, {', '.join(map(str, shape))})"
         return f"The batch axis is missing: one image has the shape {batch}."
@@ -144,7 +140,7 @@ def raised_by_model(error: BaseException) -> bool:
     return error.__cause__ is not None or not own
 
 
-def _own_words(frame: Any, error: Exception) -> bool:
+def _raised_explicitly(frame: Any, error: Exception) -> bool:
     """Return whether a ``raise`` in the model's own code raised the error.
 
     An error from torch's C++ code has the line that called it as its last frame, not a ``raise``.

@@ -18,8 +18,6 @@ from vizhelpers.inputs.global_state import process_wide
 from vizhelpers.passes.failures import explained
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-
-
 _guard = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""A layer's output as maps (N, C, h, w), whichever order the network keeps its axes in."""
+"""Arrange a layer's output as maps (N, C, h, w), whatever the order of its axes."""
 
 import torch
 from torch import Tensor, nn
@@ -11,30 +11,30 @@ _MOST_EXTRA_TOKENS = 8  # class, distillation and register tokens stand before t
 def as_maps(model: nn.Module, layer: str, output: Tensor, x: Tensor) -> Tensor:
     """Return a layer's output, or a gradient of its shape, as maps with the channels second.
 
-    Convolutions put out (N, C, h, w) already. Vision transformers (Dosovitskiy et al. 2020) put
-    out tokens (N, L, C), one for each patch of the image, after a class token that belongs to no
-    place and is left out. Swin (Liu et al. 2021) and the inside of ConvNeXt blocks keep the
-    channels last, (N, h, w, C).
+    Convolutions return (N, C, h, w). Vision transformers (Dosovitskiy et al. 2020) return tokens
+    (N, L, C), one for each patch of the image, after a class token, which has no position and is
+    omitted. Swin (Liu et al. 2021) and the inside of ConvNeXt blocks keep the channels last,
+    (N, h, w, C).
 
     Args:
-        model: the network, whose first patches tell how tokens lie on the image.
+        model: the network, whose patch size gives the grid of the tokens.
         layer: dotted module path, for the error text.
-        output: what the layer put out.
+        output: the layer's output, or the gradient.
         x: the network input (N, C, H, W) that led to it.
 
     Returns:
         A view (N, C, h, w).
 
     Raises:
-        ValueError: no rows and columns are left, or it cannot be told which axes they are.
+        ValueError: the output has no rows and columns, or which axes they are is ambiguous.
     """
     if output.is_quantized:
         output = output.dequantize()
-    if _both_ways(model, output, x):
+    if _is_ambiguous(model, output, x):
         raise ValueError(
             f"Layer {layer!r} has an output of shape {tuple(output.shape)}: that can be read as "
             "(N, C, h, w) and as (N, h, w, C), and this network uses both orders. An input of "
-            "another size decides it; viz.capture returns the output as it is."
+            "another size resolves this; viz.capture returns the output as it is."
         )
     maps = arranged(model, output, x)
     if maps is None or maps.shape[2] * maps.shape[3] == 1:
@@ -64,25 +64,27 @@ def map_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
 
 
 def arranged(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
-    """Return what ``as_maps`` returns, maps of one cell among it; None where there are no maps."""
-    if len(output) != len(x) or 0 in output.shape or _both_ways(model, output, x):
-        return None  # of another length: windows of an attention, not images
+    """Return maps as ``as_maps`` does, also of a single cell; None if the output has no maps."""
+    if len(output) != len(x) or 0 in output.shape or _is_ambiguous(model, output, x):
+        return None  # more rows than images: windows of an attention
     if output.ndim == 3:
         return _tokens_on_grid(model, output, x)
     if output.ndim != 4:
         return None
-    return output.permute(0, 3, 1, 2) if _could_be_last(model, output, x) else output
+    return output.permute(0, 3, 1, 2) if _may_be_channels_last(model, output, x) else output
 
 
-def _could_be_last(model: nn.Module, output: Tensor, x: Tensor) -> bool:
-    """Whether the middle axes have the image's proportions, in a network that may mean it so."""
+def _may_be_channels_last(model: nn.Module, output: Tensor, x: Tensor) -> bool:
+    """Return whether the middle axes have the image's proportions, and channels may be last."""
     return _like_image(output.shape[1], output.shape[2], x) and _has_layer_norm(model)
 
 
-def _both_ways(model: nn.Module, output: Tensor, x: Tensor) -> bool:
+def _is_ambiguous(model: nn.Module, output: Tensor, x: Tensor) -> bool:
     if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
         return False
-    return _like_image(output.shape[2], output.shape[3], x) and _could_be_last(model, output, x)
+    return _like_image(output.shape[2], output.shape[3], x) and _may_be_channels_last(
+        model, output, x
+    )
 
 
 def _tokens_on_grid(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | None:
@@ -97,7 +99,7 @@ def _tokens_on_grid(model: nn.Module, output: Tensor, x: Tensor) -> Tensor | Non
 
 
 def _patch_size(model: nn.Module) -> tuple[int, int] | None:
-    """Return (height, width) of the patches that the first such convolution cuts the image into."""
+    """Return (height, width) of a patch: the first convolution whose kernel and stride agree."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride != (1, 1):
             return module.stride[0], module.stride[1]
@@ -105,14 +107,14 @@ def _patch_size(model: nn.Module) -> tuple[int, int] | None:
 
 
 def _has_layer_norm(model: nn.Module) -> bool:
-    """Whether the network normalises over a last axis: then channels may be there."""
+    """Return whether the network normalises over the last axis: it may hold the channels."""
     return any(
         isinstance(m, nn.LayerNorm) and len(m.normalized_shape) == 1 for m in model.modules()
     )
 
 
 def _like_image(rows: int, columns: int, x: Tensor) -> bool:
-    """Whether two axes have the proportions of the image, up to one cell of rounding."""
+    """Return whether two axes have the proportions of the image, up to one cell of rounding."""
     height, width = x.shape[2:]
     fits = rows <= height and columns <= width
     return fits and abs(rows * width - columns * height) <= max(height, width)

@@ -1,4 +1,4 @@
-"""What a model's output means: class scores, probabilities, and the class that a map explains."""
+"""Read a model's output: class scores, probabilities, and the class that a map explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vizhelpers.inputs.classes import Wanted
+from vizhelpers.inputs.classes import ClassIndex
 from vizhelpers.inputs.request import Request
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import refuse_meta
@@ -44,29 +44,33 @@ class Ending(TorchFunctionMode):
         """Begin without a recorded result."""
         super().__init__()
         self._last: tuple[Tensor, str] | None = None
-        self._word: str | None = None  # the result of ``of``: later calls are not the model's
+        self._name: str | None = None  # result of ``of``; later calls are not the model's
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function; record its result if it is a sigmoid or a softmax."""
         output = func(*args, **(kwargs or {}))
-        if func in self._functions and self._word is None:
+        if func in self._functions and self._name is None:
             self._last = output, self._functions[func]
-        elif func in self._keeping and self._last and args and _shares(args[0], self._last[0]):
+        elif (
+            func in self._keeping and self._last and args and _share_memory(args[0], self._last[0])
+        ):
             self._last = output, self._last[1]
         return output
 
     def of(self, output: Any) -> str:
         """Return "sigmoid" or "softmax" if ``output`` is its result or a view of it, else ""."""
-        if self._word is None:
-            self._word = self._last[1] if self._last and _shares(output, self._last[0]) else ""
-        return self._word
+        if self._name is None:
+            self._name = (
+                self._last[1] if self._last and _share_memory(output, self._last[0]) else ""
+            )
+        return self._name
 
 
-def _shares(one: Any, other: Any) -> bool:
+def _share_memory(a: Any, b: Any) -> bool:
     """Return whether two objects are tensors that share memory."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return False
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def probabilities(scores: Tensor, ending: str = "") -> tuple[Tensor, str]:
@@ -135,9 +139,9 @@ def class_scores(output: Any, classes: Sequence[int] = (), *, images: int | None
         )
     if max(classes, default=0) >= output.shape[1]:
         last = output.shape[1] - 1
-        one = " Its only output stands for the second of two classes." if last == 0 else ""
+        note = " Its only output stands for the second of two classes." if last == 0 else ""
         raise ValueError(
-            f"There is no class {max(classes)}. This model's classes go from 0 to {last}.{one}"
+            f"There is no class {max(classes)}. This model's classes go from 0 to {last}.{note}"
         )
     refuse_meta(output)
     for word, wrong in (("NaN", output.isnan()), ("infinite values", output.isposinf())):
@@ -177,12 +181,12 @@ class Target:
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
 
 
-def targets_of(request: Request, wanted: Sequence[Wanted], output: Any) -> list[Target]:
+def targets_of(request: Request, class_indices: Sequence[ClassIndex], output: Any) -> list[Target]:
     """Return a ``Target`` for each requested class, with its index and name for each image.
 
     Args:
         request: the model and its images.
-        wanted: from ``ClassNames.wanted``.
+        class_indices: from ``ClassNames.indices``.
         output: the model's output; its values are read only if a predicted class is requested.
     """
     images = len(request.x)
@@ -190,17 +194,17 @@ def targets_of(request: Request, wanted: Sequence[Wanted], output: Any) -> list[
     if isinstance(output, Tensor) and output.ndim > 0:
         outputs = output.shape[1] if output.ndim == 2 else 1
 
-    def indices(target: Wanted) -> list[int]:
+    def indices(target: ClassIndex) -> list[int]:
         if isinstance(target, int):
             return [target] * images
         if target is not None and None not in target:
             return [index for index in target if index is not None]
         return each_class(class_scores(output, images=images), target)
 
-    def target_of(target: Wanted) -> Target:
+    def target_of(target: ClassIndex) -> Target:
         each = indices(target)
         names = [request.classes.of(index, outputs) for index in each]
         differing = "predicted" if target is None else "one for each image"
         return Target(each, names[0] if len(set(names)) == 1 else differing, names)
 
-    return [target_of(target) for target in wanted]
+    return [target_of(target) for target in class_indices]

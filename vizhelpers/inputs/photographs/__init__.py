@@ -1,1 +1,1 @@
-"""Photographs from a name, a path, bytes or an array."""
+"""Load photographs from a name, a path, bytes or an array."""

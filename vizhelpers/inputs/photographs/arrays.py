@@ -1,4 +1,4 @@
-"""Arrays and tensors to pictures; what is ambiguous is refused."""
+"""Convert arrays and tensors to images; refuse ambiguous types and ranges."""
 
 from typing import Any
 
@@ -9,32 +9,32 @@ from vizhelpers.inputs.errors import ImageError
 
 
 def as_array(source: Any) -> np.ndarray:
-    """Return an array, a tensor, or whatever offers ``__array__``, as an array of numbers."""
+    """Return an array, a tensor, or any object with ``__array__``, as a NumPy array."""
     try:
-        if hasattr(source, "detach"):  # a torch tensor, told by its method: no torch in this room
+        if hasattr(source, "detach"):  # a torch tensor
             source = source.detach().cpu()
             source = source.float() if source.is_floating_point() else source
         array = np.asarray(source)
-    except Exception as error:  # __array__ is anybody's code
+    except Exception as error:  # __array__ may be any class's code
         raise ImageError(
-            f"The {type(source).__name__} does not become an array: {error}. "
+            f"The {type(source).__name__} cannot be converted to an array: {error}. "
             "Pass np.asarray(...) of its numbers."
         ) from error
     if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
-        raise ImageError("The array holds masked values. array.filled(0) puts a number there.")
+        raise ImageError("The array holds masked values. array.filled(0) replaces them by 0.")
     return array
 
 
 def from_array(array: np.ndarray) -> Image.Image:
-    """Turn (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) into an image."""
+    """Return an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as a PIL image."""
     if array.size == 0:
         raise ImageError(f"The array is empty (shape {array.shape}).")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(
-            f"An array of shape {array.shape} is no picture. Expected (H, W), (H, W, 3) or "
-            "(H, W, 4). A tensor (3, H, W) becomes one with tensor.permute(1, 2, 0)."
+            f"An array of shape {array.shape} is not a picture. Expected (H, W), (H, W, 3) or "
+            "(H, W, 4). Convert a tensor (3, H, W) with tensor.permute(1, 2, 0)."
         )
     return Image.fromarray(_as_uint8(array))
 

@@ -1,4 +1,4 @@
-"""Bytes and uploads to upright RGB pictures; what is broken gets a clear error."""
+"""Decode image files and uploads to upright RGB images, or explain why that is impossible."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from vizhelpers.inputs.filetypes import kind_of, without_bytes
 
 SMALLEST_SIDE = 8  # pixels
 _MOST_SCANS = 100  # encoders write about ten
-_TURNS = {
+_TRANSPOSITIONS = {  # EXIF orientation: operation that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -26,7 +26,7 @@ _TURNS = {
 
 
 def from_upload(value: Any) -> Image.Image:
-    """Read ``FileUpload.value``: a tuple of dicts (ipywidgets 8) or a dict of dicts (7)."""
+    """Return the image in ``FileUpload.value``: a tuple of dicts (ipywidgets 8) or a dict (7)."""
     if isinstance(value, Mapping) and "content" in value:
         entries = [value]
     elif isinstance(value, Mapping):
@@ -48,9 +48,9 @@ def from_upload(value: Any) -> Image.Image:
 
 
 def as_bytes(content: Any, name: str) -> bytes:
-    """Copy bytes, a bytearray or a memoryview; anything else is no file's content."""
+    """Return bytes, a bytearray or a memoryview as bytes; refuse other types."""
     try:
-        # Not simply bytes(content): of a number that makes as many zeros.
+        # Not bytes(content), which turns the number 5 into five zero bytes.
         return b"".join([content])
     except (TypeError, ValueError) as error:
         raise ImageError(
@@ -60,16 +60,16 @@ def as_bytes(content: Any, name: str) -> bytes:
 
 
 def from_bytes(data: bytes, name: str) -> Image.Image:
-    """Decode an image file; ``name`` is what error texts call it."""
+    """Return the image in a file's bytes; error texts call the file ``name``."""
     if not data:
         raise ImageError(f"{name!r} is empty (0 bytes). Was the download or upload cut off?")
     kind = kind_of(data)
-    if kind and kind.as_picture:  # Pillow would run PostScript
-        raise ImageError(f"{name!r} is not an image but {kind.what}. {kind.as_picture}")
+    if kind and kind.picture_remedy:  # Pillow would run PostScript
+        raise ImageError(f"{name!r} is not an image but {kind.what}. {kind.picture_remedy}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Pillow only warns of a picture between its limit and twice its limit.
+            # Between its limit and twice its limit, Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
             if image.format in ("JPEG", "MPO"):
@@ -90,20 +90,20 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
 
 
 def _unidentified(data: bytes, name: str) -> ImageError:
-    """Build the error for what no opener of Pillow's takes: the reader may register more."""
+    """Return the error for a file that none of Pillow's registered openers accepts."""
     kind = kind_of(data)
     if kind is None:
         words = "is not an image: its first bytes are not those of any known kind of picture"
         return ImageError(f"{name!r} {words}. Save it as JPEG or PNG.")
     if not kind.extension:
-        return ImageError(f"{name!r} is not an image but {kind.what}. {kind.way_on}")
+        return ImageError(f"{name!r} is not an image but {kind.what}. {kind.remedy}")
     if kind.extension in Image.registered_extensions():
         return ImageError(f"{name!r} is {kind.what}, and damaged or truncated. Fetch it again.")
-    return ImageError(f"{name!r} is {kind.what}, which Pillow cannot read. {kind.way_on}")
+    return ImageError(f"{name!r} is {kind.what}, which Pillow cannot read. {kind.remedy}")
 
 
 def _check_scans(data: bytes) -> None:
-    """Refuse a JPEG that is drawn over and over: 300 kB of scans keep libjpeg busy for minutes."""
+    """Refuse a progressive JPEG of many scans: 300 kB of them keep libjpeg busy for minutes."""
     at = scans = 0
     marker = re.compile(rb"\xff[\x01-\xcf\xd9-\xfe]")  # no stuffed byte, no restart, no start
     while match := marker.search(data, at):
@@ -117,19 +117,19 @@ def _check_scans(data: bytes) -> None:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn as EXIF says, lay transparency on white, convert to RGB, refuse what is too small."""
+    """Return an image as RGB on white, rotated by its EXIF orientation; refuse tiny images."""
     if min(image.size) < SMALLEST_SIDE:
         raise ImageError(
-            f"The picture is {image.width} x {image.height} pixels; with a side under "
-            f"{SMALLEST_SIDE} there is nothing to see in it."
+            f"The picture is {image.width} x {image.height} pixels; each side needs at least "
+            f"{SMALLEST_SIDE}."
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF, of palettes
+            warnings.simplefilter("ignore")  # about damaged EXIF and palettes
             return _upright_rgb(image)
     except ImageError:
         raise
-    except Exception as error:  # an image that was only opened is decoded here, see from_bytes
+    except Exception as error:  # a PIL image may be decoded only here, see from_bytes
         raise ImageError(
             f"The picture is damaged: {without_bytes(error)}. Fetch or save it again."
         ) from error
@@ -137,23 +137,22 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    image = image if turn is None else image.transpose(turn)
+    transposition = _TRANSPOSITIONS.get(_orientation(image))
+    image = image if transposition is None else image.transpose(transposition)
     if image.mode.startswith("I") or image.mode == "F":
         image = _deep_grey_to_8_bit(image)
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     rgb = image.convert("RGB")
-    rgb.info = {}  # else the orientation would be obeyed again
+    rgb.info = {}  # else the orientation would be applied again
     return rgb
 
 
 def _orientation(image: Image.Image) -> Any:
-    """Return EXIF's orientation; damaged EXIF says nothing, but the picture may be whole."""
+    """Return EXIF's orientation; 1, upright, if EXIF is missing or damaged."""
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:
@@ -162,10 +161,10 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Map grey of more than 8 bits to 0..255; PIL's own conversion clips it to white.
+    """Scale grey of more than 8 bits to 0..255; PIL's own conversion clips it to white.
 
-    Where the mode or the format says how deep it is, that decides. Else the maximum does: floats
-    reach to 1, 255 or 65535, integers to 255 or 65535.
+    The mode or the format may specify the value of white. Else the maximum decides between 1, 255
+    and 65535 for floats, 255 and 65535 for integers.
     """
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""Photographs: the bundled ones, and whatever a user hands over, as RGB PIL images."""
+"""Load photographs as RGB PIL images: bundled ones, files, arrays and uploads."""
 
 import json
 from collections.abc import Mapping
@@ -29,16 +29,16 @@ _LARGEST_FILE = 1_000_000_000  # bytes
 
 @dataclass(frozen=True)
 class SampleImage:
-    """What is known of a bundled photograph.
+    """Description of a bundled photograph.
 
     Attributes:
-        name: what ``load_image`` takes.
+        name: argument of ``load_image``.
         title: a short caption.
-        label: the ImageNet class that it shows, or None where ImageNet has no word for it.
-        rank: 1-based place of ``label`` in the bundled model's answer; None without a label.
+        label: the ImageNet class that it shows; None if ImageNet has no such class.
+        rank: 1-based rank of ``label`` in the bundled model's prediction; None without a label.
         licence: SPDX identifier, or "public domain".
-        author: who made it.
-        source: where the file comes from.
+        author: the photographer.
+        source: the collection that the file comes from.
     """
 
     name: str
@@ -52,7 +52,7 @@ class SampleImage:
 
 @dataclass(frozen=True)
 class Composite:
-    """Two photographs side by side, each half's place known: a ground truth for CAMs.
+    """Two photographs side by side, with the box of each half: a ground truth for CAMs.
 
     Attributes:
         image: the RGB picture, square.
@@ -85,16 +85,16 @@ def sample_images() -> dict[str, SampleImage]:
 
 
 def composite(left: Any, right: Any, *, size: int = 256, centre: float = 0.4) -> Composite:
-    """Put the middle of two photographs side by side in one square picture.
+    """Return a square picture of a strip of each of two photographs, side by side.
 
     A network that resizes the shorter side and crops the centre loses the outer halves of a 2:1
     picture. So a full-height strip, half as wide as high, is cut from each photograph.
 
     Args:
-        left: anything that ``load_image`` takes; it fills the left half.
+        left: any argument of ``load_image``; it fills the left half.
         right: the same for the right half.
         size: width and height of the result, in pixels; even.
-        centre: where each strip's middle lies, as a share of the photograph's width.
+        centre: horizontal centre of each strip, as a share of the photograph's width.
 
     Returns:
         A ``Composite``: the picture and the box of each half.
@@ -127,21 +127,21 @@ def _strip(image: Image.Image, centre: float) -> Image.Image:
 
 
 def load_image(source: Any) -> Image.Image:
-    """Return a picture as an upright RGB PIL image, wherever it comes from.
+    """Return a picture from any source as an upright RGB PIL image.
 
     Args:
         source: a bundled name (``sample_images()`` lists them, and ``"cat_coffee"``), a path,
             the bytes of an image file, a PIL image, an array, or the value of an ipywidgets
             ``FileUpload`` (7 or 8). Arrays and tensors are (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4): uint8 0..255, or floating point 0..1. Transparency is laid on white, of a
-            film the first picture is taken, and 16 bits become 8.
+            (H, W, 4): uint8 0..255, or floating point 0..1. Transparency becomes white, 16 bits
+            become 8, and of an animation the first frame is read.
 
     Returns:
-        An RGB image, turned as its EXIF orientation says.
+        An RGB image, rotated by its EXIF orientation.
 
     Raises:
-        ImageError: nothing there, not an image, truncated, a decompression bomb, HEIC, NaN, wrong
-            shape or range, masked values, or a side under 8 pixels. The text says what to do.
+        ImageError: no such file, not an image, truncated, a decompression bomb, HEIC, NaN, wrong
+            shape or range, masked values, or a side under 8 pixels. The text names a remedy.
 
     Example:
         >>> load_image("cat").mode
@@ -175,15 +175,15 @@ def _from_name_or_path(source: str | Path) -> Image.Image:
     name = _short(str(source))
     try:
         path = Path(source).expanduser()
-        folder, there = path.is_dir(), path.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
-        raise _nothing_there(name) from None
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown user's ~
+        raise _not_found(name) from None
     if not str(source).strip():
         raise ImageError("The path is empty. Give the path of a picture, or a bundled name.")
-    if folder:
+    if is_folder:
         raise ImageError(f"{name!r} is a folder. Give the path of one picture in it.")
-    if not there:
-        raise _nothing_there(name)
+    if not is_file:
+        raise _not_found(name)
     return from_bytes(_content(path, name), name)
 
 
@@ -202,7 +202,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 100 else f"{text[:97]}…"
 
 
-def _nothing_there(source: str) -> ImageError:
+def _not_found(source: str) -> ImageError:
     names = [*_table(), _COMPOSITE]
     near = nearest(source, names)
     hint = f"Did you mean {near[0]!r}? " if near else ""

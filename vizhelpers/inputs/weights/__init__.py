@@ -1,1 +1,1 @@
-"""Where the weights of a model come from, and what is wrong with a checkpoint."""
+"""Load the weights of a model, and explain what is wrong with a checkpoint."""

@@ -42,7 +42,7 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         words = explained(saved, model.state_dict(), path, architecture) or without_bytes(error)
         raise WeightsUnavailable(
-            f"{path.name} is no state dict for {architecture!r}: {words}"
+            f"{path.name} is not a state dict for {architecture!r}: {words}"
         ) from error
 
 
@@ -89,8 +89,8 @@ def _what_it_is(path: Path, error: Exception) -> str:
             f"torch.save(saved, {plain_name(path)!r})",
         )
     if kind:
-        return f"{name} is no {expected} but {kind.what}. {kind.way_on}"
-    return f"{name} is no {expected}, or it is damaged. Fetch the file again."
+        return f"{name} is not a {expected} but {kind.what}. {kind.remedy}"
+    return f"{name} is not a {expected}, or it is damaged. Fetch the file again."
 
 
 def _what_archive(path: Path, error: Exception) -> str:
@@ -115,7 +115,7 @@ def _what_archive(path: Path, error: Exception) -> str:
     if "data.pkl" in inner:
         return f"{path.name} is a damaged file of torch.save. Fetch the file again."
     if all(name.endswith(".npy") for name in names):
-        return f"{path.name} is no checkpoint but NumPy arrays. np.load(path) reads them."
+        return f"{path.name} is not a checkpoint but NumPy arrays. np.load(path) reads them."
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return f"{path.name} is an archive that holds {shown}. First unpack it."
 

@@ -54,8 +54,8 @@ def explained(saved: Any, expected: Mapping[str, Tensor], path: Path, architectu
         return ""
     if not differences:
         lines.append(f"torch.save(saved, {plain_name(path)!r})")
-        way_on = f"Run these lines once, then pass weights={plain_name(path)!r}:"
-        return with_lines(f"{'; '.join(causes)}. {way_on}", *lines)
+        remedy = f"Run these lines once, then pass weights={plain_name(path)!r}:"
+        return with_lines(f"{'; '.join(causes)}. {remedy}", *lines)
     if classes is None:
         return (
             f"{'; '.join(causes)}. Load it into the architecture that it was saved from, or build "
@@ -113,13 +113,13 @@ def _mappings(saved: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def _without_weights(saved: Any) -> str:
-    way_on = "Save the weights with torch.save(model.state_dict(), path)."
+    remedy = "Save the weights with torch.save(model.state_dict(), path)."
     if not isinstance(saved, Mapping):
-        return f"it holds a {type(saved).__name__}, not a dictionary of weights. {way_on}"
+        return f"it holds a {type(saved).__name__}, not a dictionary of weights. {remedy}"
     parts = [saved, *(value for value in saved.values() if isinstance(value, Mapping))]
     optimiser = any("param_groups" in part for part in parts)
     what = "the state of an optimiser, and no weights" if optimiser else "no weights"
-    return f"it holds {what}; its keys: {_some(list(saved)) or 'none'}. {way_on}"
+    return f"it holds {what}; its keys: {_some(list(saved)) or 'none'}. {remedy}"
 
 
 def _renamed(state: _State, expected: _State) -> tuple[_State, list[str], str]:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
-from vizhelpers.inputs.errors import WeightsUnavailable, said
+from vizhelpers.inputs.errors import WeightsUnavailable, repr_of
 from vizhelpers.inputs.global_state import drawn_on_cpu
 from vizhelpers.inputs.weights.checkpoints import load_checkpoint, read_checkpoint
 
@@ -151,19 +151,20 @@ def weights_from_file(architecture: str, path: Path) -> nn.Module:
     """
     try:
         path = path.expanduser()
-        folder, there = path.is_dir(), path.is_file()
+        is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown user's ~
-        folder = there = False
-    if folder:
-        raise WeightsUnavailable(f"{said(str(path))} is a folder. Give the path of a file in it.")
-    if not there:
+        is_folder = is_file = False
+    given = repr_of(str(path))
+    if is_folder:
+        raise WeightsUnavailable(f"{given} is a folder. Give the path of a file in it.")
+    if not is_file:
         members = torchvision.models.get_model_weights(architecture)
         if re.match("https?:/", str(path)):
             raise WeightsUnavailable(
-                "weights= takes no web address. Download the file, then pass its path."
+                "weights= accepts no web address. Download the file, then pass its path."
             )
         raise WeightsUnavailable(
-            f"There is no file {said(str(path))}. weights= takes None, the path of a state dict, "
+            f"There is no file {given}. weights= takes None, the path of a state dict, "
             f"or, for {architecture!r}, one of {_names(members)}."
         )
     with drawn_on_cpu():
