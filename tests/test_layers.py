@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vizhelpers as viz
-from vizhelpers.passes.capture import run_to
 from vizhelpers.passes.forward import evaluating
 
 
@@ -130,14 +129,6 @@ def test_another_threads_pass_is_not_recorded(tiny: nn.Module, noise: Tensor) ->
     found = viz.capture(tiny, noise, "0")["0"]
     handle.remove()
     torch.testing.assert_close(found, expected)
-
-
-def test_run_to_stops_at_the_layer(tiny: nn.Module, noise: Tensor) -> None:
-    ran = []
-    handle = tiny[3].register_forward_hook(lambda *args: ran.append(1))
-    torch.testing.assert_close(run_to(tiny, noise, "2"), tiny[2](tiny[0](noise).relu()))
-    handle.remove()
-    assert len(ran) == 0 and hooks_left(tiny) == 0
 
 
 def test_evaluating_restores_each_flag(tiny: nn.Module) -> None:

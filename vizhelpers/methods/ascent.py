@@ -13,7 +13,7 @@ from vizhelpers.passes.maps import arranged
 def mean_activations(model: nn.Module, x: Tensor, layer: str, channels: Sequence[int]) -> Tensor:
     """Return each picture's mean activation of its channel, (N,), with its autograd graph.
 
-    The network runs only up to the layer.
+    From the second pass on, the network runs only up to the layer.
 
     Args:
         model: any module that takes (N, C, H, W).

@@ -9,7 +9,7 @@ from vizhelpers.inputs.arguments import whole_numbers
 from vizhelpers.inputs.errors import unknown
 from vizhelpers.inputs.layers import Layer, path_of
 from vizhelpers.inputs.request import HasTensor, Request, request
-from vizhelpers.passes.capture import captured
+from vizhelpers.passes.capture import layer_outputs
 from vizhelpers.passes.hooks import refuse_meta
 from vizhelpers.passes.maps import as_maps
 from vizhelpers.stack import ImageStack
@@ -92,7 +92,7 @@ def _requests(model: nn.Module, sample: Samples) -> list[Request]:
 
 def _maps(checked: Request, layer: str) -> np.ndarray:
     """Return (N, C, h, w)."""
-    output = captured(checked.model, checked.x, [layer])[0][layer]
+    output = layer_outputs(checked.model, checked.x, [layer])[layer]
     refuse_meta(output)
     return as_maps(checked.model, layer, output, checked.x).float().cpu().numpy()
 

@@ -1,8 +1,8 @@
 """Run a model and return what some of its layers put out."""
 
-import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,14 +10,11 @@ from torch import Tensor, nn
 
 from vizhelpers.inputs.layers import Layer, paths_of
 from vizhelpers.inputs.request import HasTensor, request
+from vizhelpers.passes.attributes import attributes_restored
 from vizhelpers.passes.forward import evaluating, forward
-from vizhelpers.passes.hooks import (
-    _not_one_tensor,
-    _refuse_scripted,
-    pick,
-    recording,
-    watching_calls,
-)
+from vizhelpers.passes.hooks import recording, watching_calls
+from vizhelpers.passes.recording import Reached
+from vizhelpers.passes.traits import Traits, learning, memory_of, traits_of
 
 
 def capture(
@@ -46,14 +43,86 @@ def capture(
         torch.Size([1, 8, 6, 6])
     """
     checked = request(model, sample, axes=None)
-    return captured(checked.model, checked.x, paths_of(checked.model, layers))[0]
+    names = paths_of(checked.model, layers)
+    outputs = layer_outputs(checked.model, checked.x, names)
+    first = {memory_of(out): name for name, out in reversed(outputs.items())}
+    # A layer such as Flatten returns a view of another layer's output.
+    return {n: out if first[memory_of(out)] == n else out.clone() for n, out in outputs.items()}
 
 
 def captured(model: nn.Module, x: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], Any]:
-    """Return ``capture``'s ``{name: output}``, and the model's own output of the same pass."""
-    with torch.no_grad(), evaluating(model), recording(model, names) as record:
-        output = forward(model, x.clone())
-    return {name: out.detach() for name, out in pick(record, names).items()}, output
+    """Return ``{name: output}`` of layers, detached, and the model's output of the same pass."""
+    with torch.no_grad(), evaluating(model):
+        outputs, output = recorded(model, x, names)
+    return {name: out.detach() for name, out in outputs.items()}, output
+
+
+def layer_outputs(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return ``{name: output}`` of layers, detached; the pass may stop behind the last of them."""
+    with torch.no_grad(), evaluating(model):
+        outputs, _ = recorded(model, x, names, stop=True)
+    return {name: out.detach() for name, out in outputs.items()}
+
+
+def recorded(
+    model: nn.Module,
+    x: Tensor,
+    names: Sequence[str],
+    *,
+    stop: bool = False,
+    front: bool = False,
+) -> tuple[dict[str, Tensor], Any]:
+    """Run the model on a copy of ``x``; return ``{name: output}`` of layers, graph attached.
+
+    The first pass for a model and a shape runs whole and copies each output. Later passes leave
+    out what that pass has shown to be unnecessary (``traits``).
+
+    Args:
+        model: the module inside its wrappers; the caller sets train or eval mode, and autograd.
+        x: network input.
+        names: dotted module paths.
+        stop: let the pass end behind the last of these layers; the model's output is then None.
+        front: accept that the model cannot run on this input behind these layers.
+
+    Returns:
+        The outputs in the order of ``names``, and the model's own output.
+    """
+    traits = traits_of(model, x, "front" if front else "")
+    if traits.predictable and traits.runs and (stop or traits.overwritten.keys() >= set(names)):
+        if result := _shortened(model, x, names, traits, stop=stop):
+            return result
+        traits.predictable = False
+    output: Any = None
+    with recording(model, names) as record, learning(traits, model, x, record):
+        try:
+            output = forward(model, x.clone())
+        except ValueError as error:
+            if not front or error.__cause__ is None or len(record.outputs) < len(names):
+                raise
+    return record.pick(names), output
+
+
+def _shortened(
+    model: nn.Module, x: Tensor, names: Sequence[str], traits: Traits, *, stop: bool
+) -> tuple[dict[str, Tensor], Any] | None:
+    """Return what ``recorded`` does, without unnecessary work; None if the traits were wrong."""
+    stop = stop and all(traits.runs[name] == 1 for name in names)
+    uncopied = {name for name in names if not traits.overwritten.get(name, True)}
+    output, reached = None, False
+    with (
+        attributes_restored(model) if stop else nullcontext(),
+        recording(model, names, uncopied=uncopied, stop=stop) as record,
+    ):
+        try:
+            output = forward(model, x.clone())
+        except Reached:
+            reached = True
+        except Exception:
+            if not record.stopped:  # else forward has made another error of ``Reached``
+                raise
+    if record.stopped != reached or record.overwritten():
+        return None
+    return record.pick(names), output
 
 
 def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[str, tuple[int, ...]]:
@@ -81,40 +150,15 @@ def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[st
     return {name: shapes[module] for name, module in named if not once or runs[module] == 1}
 
 
-class _Reached(BaseException):
-    """Raised by a hook to end a forward pass; not an ``Exception``, so no model swallows it."""
-
-
 def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
-    """Run the model only as far as ``layer`` and return that layer's output, graph attached.
+    """Return one layer's output, graph attached; the pass may stop behind the layer.
 
     Args:
         model: any module; the caller sets train or eval mode, and whether autograd is on.
-        x: network input (N, C, H, W).
+        x: network input (N, C, H, W); what lies behind the layer need not accept its size.
         layer: dotted module path.
 
-    Returns:
-        The layer's own output.
+    Raises:
+        ValueError: as ``capture``.
     """
-    reached: list[Any] = []
-    thread = threading.get_ident()
-
-    def stop(module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == thread:
-            reached.append(output)
-            raise _Reached
-
-    module = model.get_submodule(layer)
-    _refuse_scripted(layer, module)
-    handle = module.register_forward_hook(stop)
-    try:
-        forward(model, x)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    if not reached:
-        pick({}, [layer])
-    if not isinstance(reached[0], Tensor):
-        raise _not_one_tensor(model, layer, reached[0])
-    return reached[0]
+    return recorded(model, x, [layer], stop=True, front=True)[0][layer]

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vizhelpers.passes.capture import recorded
 from vizhelpers.passes.failures import cause_of
 from vizhelpers.passes.forward import evaluating, forward
-from vizhelpers.passes.hooks import pick, recording
 from vizhelpers.passes.outputs import Ending, class_scores, each_class, probabilities
 from vizhelpers.view.live.progress import steps
 
@@ -122,10 +122,10 @@ def activations_and_gradients(
     Raises:
         ValueError: as ``capture``.
     """
-    with _differentiable(model, x) as leaf, recording(model, names) as record:
+    with _differentiable(model, x) as leaf:
         with ending or nullcontext():
-            output = class_scores(forward(model, leaf.clone()), images=len(leaf))
-        outputs = pick(record, names)
+            outputs, output = recorded(model, leaf, names)
+        output = class_scores(output, images=len(leaf))
         for name, out in outputs.items():
             if check is not None:
                 check(name, out)

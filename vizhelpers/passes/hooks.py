@@ -7,7 +7,7 @@ submodule's ``training`` flag is restored, and ``.grad`` is not touched.
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from vizhelpers.inputs.global_state import process_wide
 from vizhelpers.inputs.layers import paths_inside
+from vizhelpers.passes.attributes import attributes_restored
 from vizhelpers.passes.copies import closes_over, is_method_of
 from vizhelpers.passes.forward import evaluating
+from vizhelpers.passes.recording import Reached, Recording
 
 
 class NotItself(Exception):
@@ -54,20 +56,13 @@ def readers_hooks_away(model: nn.Module) -> Iterator[None]:
 
     Attributes that a pass sets on the model are restored as well.
     """
-    with process_wide(), evaluating(model):
+    with process_wide(), evaluating(model), attributes_restored(model):
         ids = {id(module) for module in model.modules()}
-        before = [(module, dict(vars(module))) for module in model.modules()]
-        try:
-            for module, attributes in before:
-                for key, table in attributes.items():
-                    if key.endswith(("ward_hooks", "ward_pre_hooks")) and table:
-                        module.__dict__[key] = _own_hooks(table, ids)
-            yield
-        finally:
-            for module, attributes in before:
-                for key in vars(module).keys() - attributes.keys():
-                    del module.__dict__[key]
-                module.__dict__.update(attributes)
+        for module in model.modules():
+            for key, table in vars(module).items():
+                if key.endswith(("ward_hooks", "ward_pre_hooks")) and table:
+                    module.__dict__[key] = _own_hooks(table, ids)
+        yield
 
 
 def _own_hooks(table: dict[int, Any], ids: set[int]) -> OrderedDict[int, Any]:
@@ -101,31 +96,41 @@ def replacing(model: nn.Module, layer: str, function: Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Record each named layer's output in the yielded ``{name: output}`` for a ``with`` block.
+def recording(
+    model: nn.Module, layers: Sequence[str], *, uncopied: Collection[str] = (), stop: bool = False
+) -> Iterator[Recording]:
+    """Record each named layer's output in the yielded ``Recording`` for a ``with`` block.
 
     Outputs keep their autograd graph. Only forward passes of the calling thread are recorded.
+
+    Args:
+        model: any module.
+        layers: dotted module paths.
+        uncopied: layers whose output no later operation overwrites.
+        stop: raise ``Reached`` when all layers have run.
     """
-    record: dict[str, Tensor] = {}
+    record = Recording()
     thread = threading.get_ident()
 
     def recorder(name: str) -> Callable[[nn.Module, Any, Any], Tensor | None]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-            if threading.get_ident() != thread:
-                return None  # another thread's forward pass
+            if threading.get_ident() != thread or record.stopped:
+                return None  # another thread's pass, or forward has caught ``Reached``
             if _in_backward():
                 return output.clone() if isinstance(output, Tensor) else None
             if not isinstance(output, Tensor):
                 raise _not_one_tensor(model, name, output)
-            if name in record:
+            if name in record.outputs:
                 raise ValueError(
                     f"Layer {name!r} runs more than once in one forward pass, so it has no single "
                     "output. Choose the module that contains it, or one that runs once."
                 )
-            record[name] = output
-            # The network continues with a copy, so that a later in-place operation, such as
-            # ReLU(inplace=True), does not overwrite the recorded tensor.
-            return output.clone()
+            last = stop and len(record.outputs) == len(layers) - 1
+            copied = record.add(name, output, copy=not last and name not in uncopied)
+            if last:
+                record.stopped = True
+                raise Reached
+            return copied
 
         return hook
 
@@ -171,18 +176,6 @@ def _refuse_scripted(name: str, module: nn.Module) -> None:
             "recorded. Replace it by the Python module that was scripted or traced, or choose a "
             "layer outside it."
         )
-
-
-def pick(record: dict[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
-    """Return ``{name: output}`` in the order of ``layers``; raise if one of them did not run."""
-    silent = [name for name in layers if name not in record]
-    if silent:
-        raise ValueError(
-            f"Layer {silent[0]!r} did not run in this forward pass, so it has no output. "
-            "It may run in training only, or forward may use its parts or weights without calling "
-            "the layer itself, as gradient checkpointing does. Choose another layer."
-        )
-    return {name: record[name] for name in layers}
 
 
 @contextmanager

@@ -1,0 +1,210 @@
+"""Learn from a model's first pass what its later passes can leave out.
+
+A pass can stop behind the last wanted layer if each wanted layer is known to run once. An output
+needs no copy if it is known that no later operation overwrites it. A model is predictable, so that
+its first pass shows both, if its modules hold plain data and no hooks, and if that pass read no
+values, drew no random numbers and changed no tensor of the model. Other models run whole.
+
+Not detected are values that ``forward`` reads by ``numpy()`` or ``tolist()``, and global variables.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vizhelpers.passes.hooks import watching_calls
+from vizhelpers.passes.recording import Recording
+
+
+@dataclass
+class Traits:
+    """What is known of a model's passes on inputs of one shape.
+
+    Attributes:
+        predictable: whether a later pass runs the same operations as the first.
+        runs: how often each module ran, by its dotted path; empty before the first pass.
+        overwritten: for each layer that was recorded, whether a later operation overwrites its
+            output.
+    """
+
+    predictable: bool = True
+    runs: Counter[str] = field(default_factory=Counter)
+    overwritten: dict[str, bool] = field(default_factory=dict)
+
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, dict[Any, Traits]]] = WeakKeyDictionary()
+_MOST = 16  # shapes of inputs that are remembered for each model
+
+
+def traits_of(model: nn.Module, x: Tensor, purpose: str = "") -> Traits:
+    """Return what is known of a model's passes on inputs like ``x``.
+
+    Args:
+        model: the module inside its wrappers.
+        x: network input; its shape, dtype and device count, not its values.
+        purpose: passes of different purposes are known separately.
+    """
+    structure = _structure(model)
+    if structure is None or _has_any_global_hook() or x.device.type not in ("cpu", "cuda"):
+        return Traits(predictable=False)
+    known = _known.get(model)
+    if known is None or known[0] != structure:
+        known = _known[model] = structure, {}
+    key = x.shape, x.dtype, x.device, x.requires_grad, torch.is_grad_enabled(), purpose
+    if key not in known[1] and len(known[1]) >= _MOST:
+        known[1].clear()
+    return known[1].setdefault(key, Traits())
+
+
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device,
+                    type, BuiltinFunctionType})  # fmt: skip
+
+
+def _structure(model: nn.Module) -> Any:
+    """Return a value that changes if attributes or submodules do; None if they are not plain."""
+    order = {module: i for i, module in enumerate(model.modules())}
+    rows: list[Any] = []
+    if any(isinstance(module, torch.jit.ScriptModule) for module in order):
+        return None
+    try:
+        for module in order:
+            rows += type(module).forward, *vars(module)
+            for key, value in vars(module).items():
+                if type(value) in _PLAIN:  # most attributes, and this runs at each call
+                    rows.append(value)
+                elif "_hooks" in key:
+                    if value:
+                        return None
+                elif key != "_vizhelpers_card":  # where its weights are from
+                    rows.append(_plain(value, order))
+    except (KeyError, RecursionError):  # a list may contain itself
+        return None
+    return None if any("forward" in vars(module) for module in order) else rows
+
+
+def _plain(value: Any, order: Mapping[nn.Module, int]) -> Any:
+    """Return an attribute's value without tensors and modules, for a comparison.
+
+    Raises:
+        KeyError: it is no plain data.
+    """
+    if isinstance(value, Tensor):
+        return value.shape
+    if isinstance(value, dict):
+        return [*value, *(_plain(entry, order) for entry in value.values())] if value else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, order) for entry in value]
+    if isinstance(value, (set, frozenset)):
+        return frozenset(_plain(entry, order) for entry in value)
+    if isinstance(value, nn.Module):
+        return order[value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in _PLAIN or isinstance(value, (Enum, type)):
+        return value
+    if isinstance(value, FunctionType) and value.__closure__ is None:
+        return value
+    raise KeyError(value)
+
+
+@contextmanager
+def learning(traits: Traits, model: nn.Module, x: Tensor, record: Recording) -> Iterator[None]:
+    """Fill in a model's traits from the whole pass in a ``with`` block, unless it raises.
+
+    Args:
+        traits: from ``traits_of``; unpredictable ones stay as they are.
+        model: the module inside its wrappers.
+        x: network input.
+        record: of the same pass, which copies each output.
+    """
+    if not traits.predictable:
+        yield
+        return
+    runs: Counter[str] = Counter()
+    names = {module: name for name, module in model.named_modules()}
+    states = _random_states(x.device)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        runs[names[module]] += 1
+
+    with _Watch(model, record) as watch, watching_calls(model, leave):
+        yield
+    traits.predictable = watch.predictable and states == _random_states(x.device)
+    traits.runs = runs
+    for name, copied in record.copies.items():
+        same = type(copied) is Tensor and copied.layout is torch.strided
+        unchanged = same and torch.equal(copied, record.outputs[name])
+        traits.overwritten[name] = name in watch.overwritten or not unchanged
+
+
+def _random_states(device: torch.device) -> tuple[Any, ...]:
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    drawn = [state.numpy().tobytes() for state in states]
+    return random.getstate(), tuple(np.random.get_state())[2:], *drawn
+
+
+class _Watch(TorchDispatchMode):
+    """Note in a pass which tensors are overwritten, and whether ``forward`` reads values.
+
+    Unlike version counters, it also sees writes through ``.data`` and to inference tensors.
+    """
+
+    def __init__(self, model: nn.Module, record: Recording) -> None:
+        super().__init__()
+        own = [*model.parameters(), *model.buffers()]
+        own += [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+        self._own = set(map(memory_of, own))
+        self._record = record
+        self.overwritten: set[str] = set()
+        self.predictable = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            self._note_writes(func, args, kwargs)
+        if torch.Tag.data_dependent_output in func.tags or _shape_depends_on_values(func, args):
+            self.predictable = False
+        return func(*args, **kwargs)
+
+    def _note_writes(self, func: Any, args: Any, kwargs: Any) -> None:
+        named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        for argument in func._schema.arguments:
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            value = named.get(argument.name)
+            for tensor in value if isinstance(value, (list, tuple)) else [value]:
+                address = memory_of(tensor)
+                copies = self._record.copies.items()
+                self.overwritten |= {name for name, copy in copies if memory_of(copy) == address}
+                self.predictable &= address not in self._own
+
+
+def _shape_depends_on_values(func: Any, args: Any) -> bool:
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    if func.overloadpacket is not torch.ops.aten.index:
+        return True
+    # The same operation takes indices, which is common, and masks.
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+
+
+def memory_of(tensor: Any) -> int | None:
+    """Return the address of a tensor's memory; None if it has none."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (AttributeError, RuntimeError, NotImplementedError):  # sparse, say
+        return None
