@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from vizhelpers.inputs.arguments import whole_numbers
+from vizhelpers.inputs.arguments import integers
 from vizhelpers.inputs.errors import unknown
 from vizhelpers.inputs.layers import Layer, path_of
 from vizhelpers.inputs.request import HasTensor, Request, request
@@ -100,7 +100,7 @@ def _maps(checked: Request, layer: str) -> np.ndarray:
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:
     if channels is None:
         return list(range(count))
-    chosen = whole_numbers("channels", channels)
+    chosen = integers("channels", channels)
     for channel in chosen:
         if not 0 <= channel < count:
             raise unknown("channel", channel, range(count), f"{layer!r} has {count} channels.")
