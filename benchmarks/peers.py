@@ -74,3 +74,22 @@ def bare_gradients(model: nn.Module, x: Tensor, classes: Sequence[int]) -> list[
     leaf = x.clone().requires_grad_()
     scores = model(leaf)
     return [torch.autograd.grad(scores[0, k], leaf, retain_graph=True)[0] for k in classes]
+
+
+def needed_gradients(
+    model: nn.Module, x: Tensor, layer: str, classes: Sequence[int]
+) -> list[Tensor]:
+    """Run one forward pass, and one backward pass for each class from the scores to a layer.
+
+    The model's parameters must not require gradients, so that nothing before the layer has a graph.
+    """
+    leaves: list[Tensor] = []
+
+    def begin_graph(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[0]
+
+    handle = model.get_submodule(layer).register_forward_hook(begin_graph)
+    scores = model(x)
+    handle.remove()
+    return [torch.autograd.grad(scores[0, k], leaves, retain_graph=True)[0] for k in classes]
