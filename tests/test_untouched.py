@@ -227,7 +227,7 @@ situations = st.builds(
 )
 
 
-@settings(max_examples=500, derandomize=True, database=None, deadline=None)
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
 @given(situations)
 def test_nothing_outlives_a_call(s: Situation) -> None:
     changed, raised = left_behind(s)
