@@ -248,7 +248,10 @@ DEVICES = {
 @pytest.mark.parametrize(
     "device",
     [
-        pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} here"))
+        pytest.param(
+            name,
+            marks=[getattr(pytest.mark, name), pytest.mark.skipif(not there, reason=f"no {name}")],
+        )
         for name, there in DEVICES.items()
     ],
 )
