@@ -104,7 +104,7 @@ def test_gradcam_of_tokens_is_the_equation_on_their_maps(wide: Tensor) -> None:
 def test_where_only_the_class_token_is_read_the_title_says_so(wide: Tensor) -> None:
     stack = viz.cam(Tokens().eval(), wide[:1], "norm", target=1)
     assert not stack.frames.any()
-    assert stack.titles == ["1 · all zero: behind it only the class token is read"]
+    assert stack.titles == ["1 · all zero: after it, only the class token is read"]
 
 
 def test_where_patches_are_read_but_speak_against_the_class_the_title_says_no_more(

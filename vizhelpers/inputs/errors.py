@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 80  # characters of a value in an error text
+_SUGGESTED = 3  # names
 
 
 class ImageError(ValueError):
@@ -57,8 +58,8 @@ def repr_of(given: object) -> str:
     return shown if obvious else f"{shown} ({kind})"
 
 
-def nearest(given: str, names: list[str], count: int = 3) -> list[str]:
-    """Return up to ``count`` names that resemble ``given``, nearest first.
+def nearest(given: str, names: list[str]) -> list[str]:
+    """Return up to three names that resemble ``given``, nearest first.
 
     They contain it as whole words. If no name does, a word in them begins with it; if none does,
     they are spelt similarly ("cat" finds "tiger cat", and neither "crate" nor "castle").
@@ -69,17 +70,17 @@ def nearest(given: str, names: list[str], count: int = 3) -> list[str]:
     # Chinese is written without spaces between words.
     may_be_inside = len(lower) > 2 or not lower.isascii()
     inside = sorted((name for name in known if may_be_inside and lower in name), key=len)
-    best = next(filter(None, [*by_word, _spelt_alike(lower, known, count), inside]), [])
-    return [by_lower[name] for name in best[:count]]
+    best = next(filter(None, [*by_word, _spelt_alike(lower, known), inside]), [])
+    return [by_lower[name] for name in best[:_SUGGESTED]]
 
 
-def _spelt_alike(given: str, names: list[str], count: int) -> list[str]:
+def _spelt_alike(given: str, names: list[str]) -> list[str]:
     """Return the names spelt like ``given``, or with a word spelt like it: "cats" finds "cat"."""
     words = {word for name in names for word in re.split(r"[\W_]+", name) if word}
     (best,) = difflib.get_close_matches(given, [*names, *words], n=1, cutoff=0.6) or [""]
     if best in words.difference(names):
         return sorted(with_words(best, names), key=len)
-    return difflib.get_close_matches(given, names, n=count, cutoff=0.6)
+    return difflib.get_close_matches(given, names, n=_SUGGESTED, cutoff=0.6)
 
 
 def with_words(words: str, names: Sequence[str], *, whole: bool = True) -> list[str]:

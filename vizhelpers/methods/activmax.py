@@ -1,4 +1,4 @@
-"""Notebook 06: activation maximisation, pictures that raise a channel's mean activation."""
+"""Activation maximisation: pictures that raise a channel's mean activation (notebook 06)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from vizhelpers.passes.forward import evaluating, without_autocast
 from vizhelpers.passes.gradients import gradients_of
 from vizhelpers.passes.sizes import input_size
 from vizhelpers.stack import ImageStack
-from vizhelpers.view.live.progress import steps as watched
+from vizhelpers.view.live.progress import steps as with_progress
 
 MODES = ("pixels", "fourier")
 _ADAM = 0.05  # Olah et al. 2017
@@ -171,7 +171,7 @@ def _at_first_size(
                 return side, *climb(ascent, planes, side)
         except Exception as error:
             if not raised_by_model(error):
-                raise  # no such channel, say
+                raise  # such as an unknown channel
             refusal = error
     assert refusal is not None
     raise refusal
@@ -201,7 +201,7 @@ def _sizes(model: nn.Module, side: int | None) -> Iterator[tuple[int, int]]:
 def _from_pixels(ascent: _Ascent, planes: int, side: int) -> _Kept:
     pictures, values = [], []
     x = _noise(ascent, planes, side)
-    for step in watched(range(ascent.steps + 1), "step"):
+    for step in with_progress(range(ascent.steps + 1), "step"):
         leaf = x.detach().requires_grad_()
         with evaluating(ascent.model):
             means = ascent.means(leaf.clone(), step)
@@ -220,7 +220,7 @@ def _from_fourier(ascent: _Ascent, planes: int, side: int) -> _Kept:
     colours = model_colours(model)
     adam = torch.optim.Adam([spectrum], lr=ascent.lr * _ADAM, maximize=True)
     pictures, values = [], []
-    for step in watched(range(ascent.steps + 1), "step"):
+    for step in with_progress(range(ascent.steps + 1), "step"):
         rgb = to_rgb(spectrum)
         rgb = rgb.mean(dim=1, keepdim=True) if planes == 1 else rgb
         if step in ascent.kept:
@@ -235,7 +235,7 @@ def _from_fourier(ascent: _Ascent, planes: int, side: int) -> _Kept:
         with evaluating(model):
             total = mean_activations(model, x, ascent.layer, ascent.channels).sum()
             (spectrum.grad,) = gradients_of(total, [spectrum], model, ["the pixels"])
-        with torch.device("cpu"):  # its counters are made on the default device
+        with torch.device("cpu"):  # Adam creates its counters on the default device
             adam.step()
     return pictures, values
 

@@ -1,4 +1,4 @@
-"""Notebook 05: class activation maps of one class or many, at one layer or many.
+"""Class activation maps of classes at layers (notebook 05).
 
 Maps are raw: in the method's own unit, never divided by their maximum, so two classes can be
 compared on one scale. The equations are in ``cam_methods``.
@@ -67,12 +67,18 @@ def cam(
 
     Returns:
         A raw map at the layer's own size, drawn over the photograph of a ``Sample``; for several
-        images one map each, with an axis ``image``. A class without support in the picture has a
-        map of zeros, and its title says so.
+        images one map each, with an axis ``image``. The title reports a map of zeros: nothing in
+        the picture supports the class.
 
     Raises:
         ValueError: unknown method, layer or class; a layer without spatial maps; "cam" for a
             model whose head does not allow it; or an input that ``capture`` refuses.
+
+    Example:
+        >>> import vizhelpers as viz
+        >>> model = viz.load_model()
+        >>> cam(model, viz.prepare(model, "cat"), target="tabby").frames.shape
+        (1, 13, 13)
     """
     checked = _checked(model, sample, method, labels)
     path = _blocks(checked)[-1] if layer is None else path_of(checked.model, layer)
@@ -108,6 +114,12 @@ def cam_sweep(
 
     Raises:
         ValueError: as ``cam``; or ``layers`` or ``targets`` is empty.
+
+    Example:
+        >>> import vizhelpers as viz
+        >>> model = viz.load_model()
+        >>> cam_sweep(model, viz.prepare(model, "cat"), targets=["tabby", "tiger cat"]).shape
+        (9, 2)
     """
     checked = _checked(model, sample, method, labels)
     return _sweep(checked, *_checked_pairs(checked, layers, targets), method)
@@ -220,17 +232,17 @@ def original_cam(
     class_indices = checked.classes.indices(targets, len(checked.x))
     outputs, output = captured(checked.model, checked.x, layers)
     classes = targets_of(checked, class_indices, output)
-    refusals = []
+    errors = []
     for layer in layers:
         try:
             maps = as_maps(checked.model, layer, outputs[layer], checked.x).float()
             cams = _by_head(checked.model, layer, maps, classes, output)
-        except ValueError as refusal:
-            refusals.append(refusal)
+        except ValueError as error:
+            errors.append(error)
         else:
             of_layer = _LayerMaps(layer, cams, "no support", [""] * (len(cams) * len(maps)))
             return _layer_stack(checked, "cam", of_layer, classes)
-    raise refusals[0]
+    raise errors[0]
 
 
 @dataclass(frozen=True)
@@ -301,14 +313,14 @@ def _meaning_of_zero(
         return "no support"
     # A transformer's last block: the class token has a gradient, its patches have none.
     if any(g.any() for g in gradients):
-        return "behind it only the class token is read"
+        return "after it, only the class token is read"
     return "no support"
 
 
 def _notes(checked: Request, layer: str, record: _Record, method: str, count: int) -> list[str]:
-    """Return what the title of each map has to say, for ``count`` maps; "" for nothing."""
-    of = record.already_probability
-    common = f"of a probability ({of})" if of and CAM_METHODS[method] != "forward" else ""
+    """Return a remark for the title of each of ``count`` maps, or ""."""
+    why = record.already_probability
+    common = f"of a probability ({why})" if why and CAM_METHODS[method] != "forward" else ""
     if method != "gradcam++":
         return [common] * count
     maps = record.maps[layer]

@@ -57,7 +57,8 @@ def cam_layers(model: nn.Module, sample: HasTensor | Tensor | None = None) -> li
             or without a sample on any common input size.
 
     Example:
-        >>> cam_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()))
+        >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+        >>> cam_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), head))
         ['0', '2']
     """
     inside = unwrapped(model)
@@ -109,14 +110,14 @@ def _is_setting(name: str, value: Any) -> bool:
 
 @dataclass
 class _Run:
-    """What one forward pass showed of a layer.
+    """A layer's call in a forward pass.
 
     Attributes:
         module: the layer.
-        start: when it started, as a position among the starts and ends of all layers.
-        end: when it ended.
-        single: it ran once.
-        channels: number of its maps; 0 if its output is no maps of several cells.
+        start: position of its start among the starts and ends of all layers.
+        end: position of its end.
+        single: whether it ran once.
+        channels: number of its maps; 0 if it has none of several cells.
         extra: number of tokens that belong to no cell, such as a class token.
     """
 

@@ -107,7 +107,7 @@ def _score_cams(
     model: nn.Module, x: Tensor, layer: str, maps: Tensor, indices: Sequence[int], scores: Tensor
 ) -> list[Tensor]:
     """Return Score-CAM's map (h, w) of each class of one image."""
-    # Here and not at the top: pytorch-grad-cam takes seconds to import.
+    # pytorch-grad-cam takes seconds to import.
     from pytorch_grad_cam import ScoreCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -123,18 +123,20 @@ def _score_cams(
 
 
 class _Counted(nn.Module):
-    """What pytorch-grad-cam takes for the model: runs it, and tells a watcher how far it is."""
+    """Run a model for pytorch-grad-cam, and report progress to the panel."""
 
     def __init__(self, model: nn.Module, passes: int) -> None:
         super().__init__()
         weight = next(model.parameters(), torch.empty(0, device="cpu"))
-        self._device = nn.Parameter(torch.empty(0, device=weight.device))  # it asks for the first
-        self._model = [model]  # in a list: it puts all registered parts in eval mode, for good
+        self._device = nn.Parameter(
+            torch.empty(0, device=weight.device)
+        )  # it reads the first one's device
+        self._model = [model]  # in a list: it leaves submodules in eval mode
         self._ticks: Iterator[Any] = steps(range(passes), "pass")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the rows of scores in float32, (N, classes)."""
-        next(self._ticks, None)  # raises Cancelled where the watcher wants no more
+        next(self._ticks, None)  # raises Cancelled after Stop
         (model,) = self._model
         with evaluating(model):
             x = x.to(dtype_of(model))
@@ -143,7 +145,7 @@ class _Counted(nn.Module):
 
 @contextlib.contextmanager
 def _without_second_bar() -> Iterator[None]:
-    """Keep pytorch-grad-cam's bar off the screen where a panel shows its own."""
+    """Hide pytorch-grad-cam's progress bar if a panel shows its own."""
     if not watched():
         yield
         return

@@ -1,4 +1,4 @@
-"""Notebook 03: a convolution's weights as pictures."""
+"""A convolution's weights as pictures (notebook 03)."""
 
 from contextlib import suppress
 
@@ -134,7 +134,7 @@ def _as_initialised(module: nn.Conv2d, seed: int) -> Tensor:
         ).to_empty(device="cpu")
         nn.Conv2d.reset_parameters(fresh)
     if type(module).reset_parameters is not nn.Conv2d.reset_parameters:
-        # A subclass has its own; where that needs more than a plain layer has, the above stays.
+        # A subclass's initialiser may need attributes that a plain layer lacks.
         with drawn_on_cpu(seed), suppress(AttributeError):
             type(module).reset_parameters(fresh)
     return fresh.weight

@@ -1,4 +1,4 @@
-"""What a model answers: the most probable classes of a photograph."""
+"""Predict the most probable classes of a photograph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

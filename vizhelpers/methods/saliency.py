@@ -1,4 +1,4 @@
-"""Notebook 06: saliency maps, gradients of a class score with respect to the pixels."""
+"""Saliency maps: gradients of a class score with respect to the pixels (notebook 06)."""
 
 from collections.abc import Callable, Sequence
 
@@ -38,6 +38,7 @@ _NAMES = {
     "integrated_gradients": "Integrated gradients",
 }
 _TIMES_PIXEL = ("input_x_gradient", "integrated_gradients")
+_NOISE = 0.15  # standard deviation, as a share of each image's range of values
 _PASSES = {"smoothgrad": 25, "integrated_gradients": 50}
 
 
@@ -79,6 +80,12 @@ def saliency(
     Raises:
         ValueError: unknown method, score or class; ``passes`` below 1; "guided" for a model
             without ReLU; or an input that ``capture`` refuses.
+
+    Example:
+        >>> import vizhelpers as viz
+        >>> model = viz.load_model()
+        >>> saliency(model, viz.prepare(model, "cat"), method="guided").frames.shape
+        (1, 224, 224)
     """
     one_of("saliency method", method, METHODS)
     one_of("score", of, _SCORES)
@@ -88,7 +95,7 @@ def saliency(
     if method in ONE_PASS:
         return _by_method(checked, [target], [method], of)[0]
     (class_indices,) = checked.classes.indices([target], len(checked.x))
-    # A pass of its own: the many that are differentiated do not see the image itself.
+    # An extra pass, since gradients are taken at noisy or scaled copies of the image.
     output, ending = logits_and_ending(checked.model, checked.x)
     (explained,) = targets_of(checked, [class_indices], output)
     score = _score(of, list(explained.indices), lambda output: ending)
@@ -108,7 +115,7 @@ def _score(of: str, target: ClassIndex, ending: Callable[[Tensor], str]) -> Scor
 
 
 def _differentiated(of: str, output: Tensor, ending: str) -> str:
-    """Return what was differentiated: the output of a model with a softmax inside is no logit."""
+    """Return what was differentiated: "probability" if the model itself ends in a softmax."""
     return "probability" if already_probability(output, ending) else of
 
 
@@ -188,15 +195,7 @@ def _stack(checked: Request, signed: Tensor, explained: Target, method: str, of:
     )
 
 
-def smoothgrad(
-    model: nn.Module,
-    x: Tensor,
-    score: Score,
-    *,
-    passes: int = 25,
-    noise: float = 0.15,
-    seed: int = 0,
-) -> Tensor:
+def smoothgrad(model: nn.Module, x: Tensor, score: Score, *, passes: int, seed: int) -> Tensor:
     """Return the mean gradient over noisy copies of the input, (N, C, H, W) (Smilkov et al. 2017).
 
     Args:
@@ -204,14 +203,13 @@ def smoothgrad(
         x: network input (N, C, H, W).
         score: a function from logits to a scalar.
         passes: number of noisy copies.
-        noise: standard deviation of the noise, as a share of each image's range of values.
         seed: of the noise, drawn on the CPU: the same on every device.
 
     Returns:
         The signed mean gradient, (N, C, H, W).
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    spread = noise * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))
+    spread = _NOISE * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))
     total = torch.zeros_like(x)
     for _ in steps(range(passes), "noisy copy"):
         # The same noise for all images, so that a result does not depend on the rest of its batch.
@@ -220,7 +218,7 @@ def smoothgrad(
     return total / passes
 
 
-def integrated_gradients(model: nn.Module, x: Tensor, score: Score, *, passes: int = 50) -> Tensor:
+def integrated_gradients(model: nn.Module, x: Tensor, score: Score, *, passes: int) -> Tensor:
     """Return the integrated gradients of a score, (N, C, H, W) (Sundararajan et al. 2017).
 
     They are the input times the mean gradient on the straight line from the baseline to the input.

@@ -1,4 +1,4 @@
-"""Notebooks 01 and 02: a model's module tree and torchinfo's summary, on the meta device."""
+"""A model's module tree and torchinfo's summary, on the meta device (notebooks 01 and 02)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,13 +50,13 @@ class ModuleTree:
         """Return the tree as a table of names, classes, output shapes and parameters."""
         names = ["  " * (row.depth - 1) + row.name.rpartition(".")[2] for row in self.rows]
         shapes = ["--" if row.shape is None else str(list(row.shape)) for row in self.rows]
-        wide = max(map(len, [*names, self.model])) + 2
-        kind = max((len(row.kind) for row in self.rows), default=4) + 2
-        span = max((len(shape) for shape in shapes), default=4) + 2
+        first = max(map(len, [*names, self.model])) + 2  # widths of columns
+        second = max((len(row.kind) for row in self.rows), default=4) + 2
+        third = max((len(shape) for shape in shapes), default=4) + 2
         lines = [f"{self.model} on {list(self.input_size)}: {self.total:,} parameters"]
         for name, row, shape in zip(names, self.rows, shapes, strict=True):
             share = f"{row.parameters:>13,} {row.share:>7.1%}" if row.parameters else ""
-            lines.append(f"{name:<{wide}}{row.kind:<{kind}}{shape:<{span}}{share}".rstrip())
+            lines.append(f"{name:<{first}}{row.kind:<{second}}{shape:<{third}}{share}".rstrip())
         return "\n".join(lines)
 
     def plot(self, *, width: float = 8.0) -> "Figure":
@@ -188,9 +188,9 @@ class ModelSummary:
             if 1 <= level <= depth
             for name, *kind in [text.split(": ")]
         ]
-        alone = self.mult_adds - sum(work for level, *_, work in self.layers if level == 1)
-        if alone > 0:
-            rows.append((("rest of the model", "", ""), alone))
+        rest = self.mult_adds - sum(work for level, *_, work in self.layers if level == 1)
+        if rest > 0:
+            rows.append((("rest of the model", "", ""), rest))
         shares = [work / max(self.mult_adds, 1) for _, work in rows]
         return Bars(
             f"Where the work is: {in_units(self.mult_adds)} mult-adds",
@@ -248,9 +248,9 @@ def summary(
     model = unwrapped(model)
     size = _checked_size(model, input_size)
 
-    def look(stand_in: nn.Module, x: torch.Tensor) -> tuple[Any, Any]:
+    def measure(stand_in: nn.Module, x: torch.Tensor) -> tuple[Any, Any]:
         try:
-            # torchinfo draws a random input even so; the caller's random state is kept.
+            # torchinfo draws a random input too; the caller's random state must not change.
             with drawn_on_cpu(), evaluating(stand_in), counting(stand_in) as work:
                 statistics = torchinfo.summary(
                     stand_in,
@@ -267,7 +267,7 @@ def summary(
             output_shapes(stand_in, x)  # raises an error that names the layer; torchinfo's does not
             raise
 
-    statistics, work = dry_run(model, [size], look)
+    statistics, work = dry_run(model, [size], measure)
     rows = statistics.summary_list
     works = work_of_rows(rows, work)
     return ModelSummary(

@@ -67,7 +67,8 @@ def _unfused(model: nn.Module) -> Iterator[None]:
     """Switch off fused attention and recurrent kernels, whose products cannot be counted."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn] if recurrent else []
-    fast, enabled = torch.backends.mha.get_fastpath_enabled(), [one.enabled for one in backends]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    enabled = [backend.enabled for backend in backends]
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         for backend in backends:
@@ -76,8 +77,8 @@ def _unfused(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for backend, was in zip(backends, enabled, strict=True):
-            backend.enabled = was
+        for backend, state in zip(backends, enabled, strict=True):
+            backend.enabled = state
 
 
 def work_of_rows(rows: Sequence[Any], work: Work) -> list[int]:
@@ -123,7 +124,7 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
         for module, amount in fewer
         if isinstance(module, nn.Linear) and not _computes_weight(module)
     )
-    # To torchinfo a parametrised layer is a container, and what it does itself is not counted.
+    # For torchinfo a parametrised layer is a container, whose own products do not count.
     computed += sum(
         done
         for row, done in zip(rows, works, strict=True)
@@ -131,10 +132,10 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
     )
     transposed = sum(amount for module, amount in more if isinstance(module, _TRANSPOSED))
     surplus = [(m, amount) for m, amount in more if not isinstance(m, _TRANSPOSED)]
-    beside = sum(amount for module, amount in surplus if _is_plain(module))
+    biases = sum(amount for module, amount in surplus if _is_plain(module))
     others = sum(amount for module, amount in surplus if not _is_plain(module))
     names = sorted({type(module).__name__ for module, _ in surplus if not _is_plain(module)})
-    products = work - torchinfos - linear - computed + transposed + beside + others
+    products = work - torchinfos - linear - computed + transposed + biases + others
     reasons = [
         (linear, "counts a linear layer once for each image, not at each place or token", "few"),
         (
@@ -144,28 +145,28 @@ def difference_in_words(rows: Sequence[Any], works: Sequence[int], work: int) ->
         ),
         (products, "leaves out products outside of known layers, such as attention's", "few"),
         (transposed, "counts a transposed convolution at each place of its output", "many"),
-        (beside, "counts biases and normalisation", "many"),
+        (biases, "counts biases and normalisation", "many"),
         (others, f"counts {', '.join(names)} in another way", "many"),
     ]
-    # At least one of the six is a sixth of the difference.
-    worth_a_line = _ROUNDING / 6 * max(work, torchinfos)
+    # The largest of six reasons explains at least a sixth of the difference.
+    least = _ROUNDING / 6 * max(work, torchinfos)
     lines = [
         f"- it {words}: {in_units(amount)} too {way}"
         for amount, words, way in reasons
-        if amount > worth_a_line
+        if amount > least
     ]
     head = f"The work is {in_units(work)} mult-adds. torchinfo says {in_units(torchinfos)}:"
     return "\n".join([head, *lines])
 
 
 def _computes_weight(module: nn.Module) -> bool:
-    """Return whether a layer's weight is no parameter, but is computed from others."""
+    """Return whether a layer's weight is computed from other parameters."""
     weight = getattr(type(module), "weight", None) or vars(module).get("weight")
     return weight is not None and "weight" not in module._parameters
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Return whether all that torchinfo may count in a layer are its bias and normalisation."""
+    """Return whether torchinfo can exceed a layer's products only by bias and normalisation."""
     name = type(module).__name__
     plain = (nn.Linear, nn.modules.conv._ConvNd)
     return isinstance(module, plain) or "Norm" in name
