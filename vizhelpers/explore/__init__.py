@@ -1,1 +1,1 @@
-"""The panels: ``explore_X`` is in ``X.py``, and declares the controls above what ``X`` makes."""
+"""Panels: ``explore_X``, in ``X.py``, declares controls for the results of ``X``."""

@@ -62,15 +62,15 @@ def explore_activation_maximization(
             return size or own[-1]
         return size or _SIDE
 
-    first = networks.given[0]
-    given = layer_in(list(channels(first)), model, layer) if layer else None
+    first = networks.own_names[0]
+    own_layer = layer_in(list(channels(first)), model, layer) if layer else None
 
     def layers(network: str) -> list[str]:
         return list(channels(network))
 
     def start(network: str) -> str:
         offered, convolutions = layers(network), layer_names(networks[network], nn.Conv2d)
-        preferred = [given] if given and network == first else convolutions
+        preferred = [own_layer] if own_layer and network == first else convolutions
         return next((name for name in preferred if name in offered), offered[0])
 
     def filters(network: str, layer: str) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def explore_cam(
     photographs = Photographs(networks, image)
     one_of("CAM method", method, CAM_METHODS)
     classes = Classes(photographs, target)
-    first = networks.given[0]
+    first = networks.own_names[0]
     every = photographs.layers_for_cam(first, photographs.start).every
     own_layer = layer_in(every, model, layer) if layer else None
 

@@ -1,4 +1,4 @@
-"""The classes that a panel offers for a photograph: probable ones, and those that were typed."""
+"""The classes of a panel for a photograph: the most probable ones, and typed ones."""
 
 import re
 from collections import Counter
@@ -38,7 +38,7 @@ class Classes:
             ValueError: there is no such class.
         """
         self._photographs, self._networks = photographs, photographs.networks
-        own, name = self._networks.first, self._networks.given[0]
+        own, name = self._networks.first, self._networks.own_names[0]
         labels = self._networks.labels(name)
         self._target = None if target is None else class_index(own, target, labels=labels)
         self.predictions = self._networks.cached(self._predict)
@@ -87,7 +87,7 @@ class Classes:
         model, labels = self._networks[network], self._networks.labels(network)
         predictions = self.predictions(network, photograph)
         requested = [typed_class(model, other, labels)] if other.strip() else []
-        if self._target is not None and network in self._networks.given:
+        if self._target is not None and network in self._networks.own_names:
             requested.append(self._target)
         last = len(predictions) - 1
         for index in requested:
@@ -162,16 +162,16 @@ def prediction_bars(predictions: Sequence[Prediction], index: int) -> Bars:
     """
     top = predictions[:5]
     rank, shown = next((i, p) for i, p in enumerate(predictions) if p.index == index)
-    title, marked = "What the model says", rank
+    title, highlighted = "Prediction", rank
     if shown.assumed:
         title += f" ({shown.assumed})"
     if rank >= len(top):
-        marked = -1
+        highlighted = -1
         title += f" ({shown.label}: rank {rank + 1}, {shown.probability:.1e})"
     return Bars(
         title,
         [(p.label,) for p in top],
         [p.probability for p in top],
         [f"{p.probability:.3f}" for p in top],
-        marked,
+        highlighted,
     )

@@ -55,7 +55,7 @@ def explore_feature_maps(
         sample = photographs.sample(network, photograph)
         return Scene([feature_maps(networks[network], sample, layer)], photograph=True)
 
-    first = networks.given[0], photographs.start
+    first = networks.own_names[0], photographs.start
     offered = layers(*first)
     start = layer_in(offered, model, layer) if layer else offered[0]
     check_channel("channel", channel, photographs.map_shapes(*first)[start][1])

@@ -42,7 +42,7 @@ def explore_kernels(
         seed = None if weights < 0 else weights
         return _Kernels([kernels(networks[network], layer, random_seed=seed)])
 
-    offered = layers(networks.given[0])
+    offered = layers(networks.own_names[0])
     if not offered:
         raise ValueError(
             f"{type(model).__name__} has no nn.Conv2d, so there are no kernels to show. "

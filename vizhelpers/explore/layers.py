@@ -34,7 +34,7 @@ def check_channel(what: str, index: int, count: int) -> None:
 
 
 def with_maps(names: Sequence[str], model: nn.Module) -> list[str]:
-    """Return the names of layers with maps; raise a ``ValueError`` if there are none."""
+    """Return the names of a model's layers with maps; raise a ``ValueError`` if it has none."""
     if names:
         return list(names)
     raise ValueError(

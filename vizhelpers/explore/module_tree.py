@@ -39,7 +39,7 @@ def explore_module_tree(
         return Scene(charts=[[tree.bars()]])
 
     controls = [
-        networks.choice("model", offline=networks.given),
+        networks.choice("model", offline=networks.own_names),
         Range("depth", depths, depth, offline=[1, 2]),
     ]
     title = "A model's module tree"

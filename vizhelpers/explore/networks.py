@@ -1,4 +1,4 @@
-"""The networks that a panel offers: the user's own, then others to compare with."""
+"""The networks of a panel: the user's own, then others to compare with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
@@ -39,12 +39,12 @@ class Networks:
     """The user's models, and the trained networks that are installed.
 
     The panel computes on a private copy of the user's model if that computes the same
-    (``copies.private_copy``), a new one whenever training, a conversion or a hook changed the
-    model. The others are loaded when they are first used.
+    (``copies.private_copy``). Training, a conversion or a hook on the model renews the copy. Other
+    networks are loaded when they are first used.
 
     Attributes:
-        given: the names of the user's models.
-        names: these and the names of the other networks.
+        own_names: the names of the user's models.
+        names: ``own_names``, then the names of the other networks.
         map_shapes: a function from a network's name and input size to ``{layer: (N, C, h, w)}`` of
             its layers with maps; cached.
         layers_for_cam: a function of the same arguments to ``cam_layers.LayersForCam``; cached.
@@ -67,7 +67,7 @@ class Networks:
             labels: class names, for the user's models.
         """
         own = by_name(models)
-        self.given = list(own)
+        self.own_names = list(own)
         self._own = own
         self._loaded: dict[str, nn.Module] = {}
         self._states: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class Networks:
         self.map_shapes = self.cached(self._map_shapes)
         self.layers_for_cam = self.cached(self._layers_for_cam)
         self.size = self.cached(self._input_size)
-        self.names = [*self.given, *self._others]
+        self.names = [*self.own_names, *self._others]
 
     def choice(self, name: str = "network", **more: Any) -> Choice:
         """Return a menu of the networks, hidden if there is only one.
@@ -123,15 +123,15 @@ class Networks:
 
     def transform(self, name: str) -> Transform | None:
         """Return the user's transform for one of the user's models; None for other networks."""
-        return self._transform if name in self.given else None
+        return self._transform if name in self.own_names else None
 
     def labels(self, name: str) -> Sequence[str] | None:
         """Return the user's class names for one of the user's models; None for other networks."""
-        return self._labels if name in self.given else None
+        return self._labels if name in self.own_names else None
 
     def _input_size(self, name: str) -> tuple[int, ...]:
         """Return the size of a network's input, (N, C, H, W)."""
-        if self._size is not None and name in self.given:
+        if self._size is not None and name in self.own_names:
             return dry_run(self[name], [self._size], runs)
         return input_size(self[name])
 
@@ -144,7 +144,7 @@ class Networks:
     @property
     def first(self) -> nn.Module:
         """The user's model, or the first of several."""
-        return self._loaded[self.given[0]]
+        return self._loaded[self.own_names[0]]
 
 
 def _installed(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The photographs that a panel offers: the user's own, and those of the package."""
+"""The photographs of a panel: the user's own, and the bundled ones."""
 
 from typing import Any
 

@@ -75,7 +75,7 @@ def explore_saliency(
             name=f"Saliency{stacks[0].name.partition('Saliency')[2]}",
         )
 
-    first = networks.given[0], photographs.start
+    first = networks.own_names[0], photographs.start
     classes.predictions(*first)  # raises if the output has no classes
     possible = methods(*first)
     if method not in possible:

@@ -70,13 +70,13 @@ def explore_summary(
         single, now = totals(model, 1, networks.size(model)[-1]), totals(model, batch, side)
         return Scene(charts=[[_growth(model, single, now), now.bars(depth)]])
 
-    first = networks.given[0]
+    first = networks.own_names[0]
     low, high = sides(first)
     if side is not None and not low <= side <= high:
         possible = f"{low}" if low == high else f"{low} to {high}"
         raise ValueError(f"side={side}: the first model takes images of {possible} pixels here.")
     controls = [
-        networks.choice("model", offline=networks.given),
+        networks.choice("model", offline=networks.own_names),
         Range("batch", (1, 64), batch, label="batch size", offline=_BATCHES),
         Range(
             "side",
