@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vizhelpers as viz
 
-# Packages that display notebooks and widgets. They are no dependencies of the core.
+# Packages that display notebooks and widgets; the core does not depend on them.
 JUPYTER = (
     "ipykernel",
     "ipython",

@@ -83,7 +83,7 @@ def load_model(
         raise TypeError(f"name={repr_of(name)}: expected the name of a model, a string.")
     if isinstance(weights, Mapping):
         raise TypeError(
-            "weights= takes no state dict. Build the model with weights=None, then call "
+            "weights= accepts no state dict. Build the model with weights=None, then call "
             "model.load_state_dict(state_dict)."
         )
     if weights is not None and not isinstance(weights, (str, Path, WeightsEnum)):

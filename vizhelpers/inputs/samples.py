@@ -43,7 +43,7 @@ def prepare(model: nn.Module, image: Any, *, transform: Transform | None = None)
             own, optional for models from ``load_model`` or timm, whose own transform it replaces.
             To obtain ``view``, its normalisation is undone: it is read from the steps of
             torchvision and timm, or else found by calling the transform on pictures of one colour.
-            If that fails, ``view`` is a crop of the photograph itself, and a warning says so.
+            If that fails, a warning follows, and ``view`` is a crop of the photograph itself.
 
     Returns:
         A ``Sample``: ``x``, (1, 3, H, W) or (1, 1, H, W), and ``view``, (H, W, 3) uint8.

@@ -75,7 +75,7 @@ def saliency(
         score per unit of normalised input, or in units of the score for the methods that multiply
         by the input; never divided by its maximum. Several images give one map each, with an axis
         ``image``. A few pixels are far above all others, so the colour scale ends at the 99.5th
-        percentile and its label says so; ``values`` holds the true maximum.
+        percentile, as its label states; ``values`` holds the true maximum.
 
     Raises:
         ValueError: unknown method, score or class; ``passes`` below 1; "guided" for a model

@@ -145,7 +145,7 @@ class ModelSummary:
             ``torch.utils.flop_counter`` counts them.
         torchinfo_mult_adds: torchinfo's count, as in its table. It counts a linear layer once for
             each image, not at each position or token, omits products outside of layers, and
-            includes biases. If the two differ by more than 1 %, the printout says why.
+            includes biases. If the two differ by more than 1 %, the printout explains why.
         input_bytes: size of one batch.
         pass_bytes: torchinfo's "Forward/backward pass size": 2 x 4 bytes for each output element
             of a layer *with parameters*.

@@ -134,7 +134,7 @@ def class_scores(output: Any, classes: Sequence[int] = (), *, images: int | None
         raise ValueError(
             f"The model returned {len(output)} rows of scores for {images} image"
             f"{'s' * (images > 1)}. If forward flattens with x.view(-1, n), an input of another "
-            "size becomes several rows: use an input of the size that the model was made for, or "
+            "size becomes several rows: use an input of the size that the model was built for, or "
             "write x.flatten(1), which reports the wrong size."
         )
     if max(classes, default=0) >= output.shape[1]:

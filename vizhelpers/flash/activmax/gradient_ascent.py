@@ -97,7 +97,7 @@ class GradientAscent:
             ``num_iter`` tensors (1, C, H, W), detached.
 
         Raises:
-            TypeError: ``layer`` is no ``nn.Conv2d``, or ``filter_idx`` no whole number.
+            TypeError: ``layer`` is not an ``nn.Conv2d``, or ``filter_idx`` not an integer.
             ValueError: no such filter, a layer that is not in the model, ``num_iter`` below 1,
                 an output that holds NaN, or a forward pass that lets no gradient through.
         """

@@ -71,7 +71,7 @@ class Backprop:
             (C, H, W) on the CPU, signed; with ``take_max`` (1, H, W), not negative.
 
         Raises:
-            TypeError: not a tensor, or ``target_class`` is not a whole number.
+            TypeError: not a tensor, or ``target_class`` is not an integer.
             ValueError: more than one image, no such class, an Inception network with another size
                 than 299 x 299, ``guided`` for a model without ReLU or in TorchScript, an output
                 that holds NaN, or a forward pass that lets no gradient through.

