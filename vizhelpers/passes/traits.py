@@ -56,7 +56,8 @@ def traits_of(model: nn.Module, x: Tensor, purpose: str = "") -> Traits:
         x: network input; its shape, dtype and device count, not its values.
         purpose: passes of different purposes are known separately.
     """
-    structure = _structure(model)
+    with torch._C.DisableTorchFunction():  # a mode, such as ``Ending``, would see each parameter
+        structure = _structure(model)
     if structure is None or _has_any_global_hook() or x.device.type not in ("cpu", "cuda"):
         return Traits(predictable=False)
     known = _known.get(model)

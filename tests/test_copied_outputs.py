@@ -1,0 +1,150 @@
+"""A layer's own output is returned, whatever overwrites it, with no more copies than that takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stoppable import SWITCH, Between, Layer, Net, by_hook, net
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import vizhelpers as viz
+from vizhelpers.passes.capture import captured
+from vizhelpers.passes.gradients import activations_and_gradients, logit_of
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+class Copies(TorchDispatchMode):
+    """Count copies of tensors (N, 4, 8, 8), which only the layers put out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.count += func is torch.ops.aten.clone.default and output.shape[1] == 4
+        return output
+
+
+def copies(call: Callable[[], object]) -> int:
+    with Copies() as mode:
+        call()
+    return mode.count
+
+
+@pytest.mark.parametrize(
+    ("between", "later"), [(lambda net, x: x * 2, 0), (lambda net, x: x.relu_(), 1)]
+)
+def test_later_passes_copy_only_what_is_overwritten(
+    between: Between, later: int, x: Tensor
+) -> None:
+    model = net(between)
+    for call in (
+        lambda: captured(model, x, ["first", "second"]),
+        lambda: activations_and_gradients(model, x, ["first", "second"], [logit_of(1)]),
+    ):
+        assert [copies(call) for _ in range(3)] == [2, later, later]
+
+
+def _through_data(net: Net, x: Tensor) -> Tensor:
+    x.data.clamp_(min=0)
+    return x * 1
+
+
+def _other_data(net: Net, x: Tensor) -> Tensor:
+    x.data = x.data.clamp(min=0)
+    return x * 1
+
+
+def _through_numpy(net: Net, x: Tensor) -> Tensor:
+    array = x.detach().numpy()
+    np.maximum(array, 0, out=array)
+    return x * 1
+
+
+def _into(net: Net, x: Tensor) -> Tensor:
+    torch.clamp(x.detach(), min=0, out=x.detach())
+    return x * 1
+
+
+OVERWRITING: dict[str, Between] = {
+    "a module": lambda net, x: net.relu(x),
+    "F.relu": lambda net, x: nn.functional.relu(x, inplace=True),
+    "+=": lambda net, x: x.__iadd__(1),
+    "a view": lambda net, x: x[:, :2].relu_().repeat(1, 2, 1, 1),
+    "a view of a dead tensor": lambda net, x: net.flat(x).relu_().view_as(x),
+    "foreach": lambda net, x: (torch._foreach_add_([x], 1.0), x)[1],
+    ".data": _through_data,
+    ".data =": _other_data,
+    "NumPy": _through_numpy,
+    "out=": _into,
+}
+MODES = {"no_grad": torch.no_grad, "inference": torch.inference_mode, "grad": torch.enable_grad}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", OVERWRITING)
+def test_a_layers_own_output_is_returned_however_it_is_overwritten(
+    how: str, mode: str, x: Tensor
+) -> None:
+    model = net(OVERWRITING[how]).requires_grad_(False)
+    model.relu, model.flat = nn.ReLU(inplace=True), nn.Flatten()
+    expected = by_hook(model, x, "first")
+    kept: list[Tensor] = []
+    handle = model.first.register_forward_hook(lambda module, args, output: kept.append(output))
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    assert not torch.equal(kept[0], expected), "a reference to the output shows something else"
+    with MODES[mode]():
+        for layers in (["first"], ["first", "second"], ["first", "third"]):
+            for _ in range(3):
+                assert torch.equal(viz.capture(model, x, layers)["first"], expected)
+                assert torch.equal(captured(model, x, layers)[0]["first"], expected)
+
+
+@pytest.mark.parametrize("how", ["a module", "F.relu", "+=", "a view", "a view of a dead tensor"])
+def test_gradients_pass_through_an_output_that_is_overwritten_later(how: str, x: Tensor) -> None:
+    model = net(OVERWRITING[how])
+    model.relu, model.flat = nn.ReLU(inplace=True), nn.Flatten()
+    leaf = model.first(x).detach().requires_grad_()
+    rest = model.head(model.third(model.second(model.between(leaf.clone()))).mean((2, 3)))
+    (expected,) = torch.autograd.grad(rest[0, 2], leaf)
+    assert expected.any()
+    for _ in range(3):
+        activations, gradients, output = activations_and_gradients(
+            model, x, ["first", "second"], [logit_of(2)]
+        )
+        torch.testing.assert_close(activations["first"], leaf.detach())
+        torch.testing.assert_close(gradients["first"][0], expected)
+        torch.testing.assert_close(output, rest.detach())
+
+
+def test_an_output_that_a_global_variable_lets_be_overwritten_is_still_its_own(x: Tensor) -> None:
+    SWITCH.clear()
+    model = net(lambda net, x: x.relu_() if SWITCH else x)
+    expected = by_hook(model, x, "first")
+    for _ in range(2):
+        captured(model, x, ["first"])
+        activations_and_gradients(model, x, ["first"], [logit_of(1)])
+    SWITCH.append("in place")
+    for _ in range(2):
+        assert torch.equal(captured(model, x, ["first"])[0]["first"], expected)
+        found = activations_and_gradients(model, x, ["first"], [logit_of(1)])[0]["first"]
+        assert torch.equal(found, expected)
+
+
+def test_captured_outputs_share_no_memory(x: Tensor) -> None:
+    model = nn.Sequential(Layer("first", 3), nn.Identity(), nn.Flatten(), nn.Linear(256, 2)).eval()
+    for _ in range(3):
+        outputs = viz.capture(model, x, ["0", "1", "2"])
+        for name in outputs:
+            outputs[name].zero_()
+            assert all(other.any() for other in list(outputs.values())[int(name) + 1 :])
