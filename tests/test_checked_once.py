@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import vizhelpers as viz
-from vizhelpers.inputs import arguments, classes, layers, modules, request
+from vizhelpers.inputs import arguments, classes, layers, modules, subject
 
 LABELS = [f"class {i}" for i in range(5)]
 FUNCTIONS = [
     *(f for f in vars(arguments).values() if isinstance(f, FunctionType)),
     modules.unwrapped,
-    request.input_tensor,
+    subject.input_tensor,
     layers.path_of,
     layers.paths_of,
     classes.listed_labels,
@@ -117,15 +117,15 @@ def test_many_passes_check_no_more_than_few(tiny: nn.Module, noise: Tensor) -> N
 
 def test_a_second_check_is_noticed(tiny: nn.Module, noise: Tensor) -> None:
     with checks() as counts:
-        request.request(tiny, noise)
-        request.input_tensor(tiny, noise)
+        subject.validated(tiny, noise)
+        subject.input_tensor(tiny, noise)
     assert [key[0] for key in repeated(counts)] == ["input_tensor", "isfinite"]
 
 
 def test_the_values_of_an_input_are_read_once(tiny: nn.Module, noise: Tensor) -> None:
     with checks() as counts:
         viz.saliency(tiny, noise, target=1, method="integrated_gradients", passes=5)
-    assert counts["isfinite", "request.py"] == 1
+    assert counts["isfinite", "subject.py"] == 1
 
 
 def test_every_function_that_takes_a_model_is_here() -> None:
@@ -145,6 +145,6 @@ def _first_argument(name: str) -> str:
 
 
 def test_the_request_keeps_what_it_was_given(tiny: nn.Module, noise: Tensor) -> None:
-    checked = request.request(nn.DataParallel(tiny), noise, labels=LABELS)
+    checked = subject.validated(nn.DataParallel(tiny), noise, labels=LABELS)
     assert checked.model is tiny and torch.equal(checked.x, noise)
     assert checked.view is None and list(checked.classes.names) == LABELS

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vizhelpers.inputs.arguments import as_list, one_of
 from vizhelpers.inputs.classes import ClassIndex, ClassName
 from vizhelpers.inputs.layers import Layer, path_of, paths_of
-from vizhelpers.inputs.request import HasTensor, Request, request
+from vizhelpers.inputs.subject import HasTensor, Subject, validated
 from vizhelpers.methods.cam_layers import layers_for_cam
 from vizhelpers.methods.cam_methods import (
     CAM_METHODS,
@@ -80,9 +80,9 @@ def cam(
         >>> cam(model, viz.prepare(model, "cat"), target="tabby").frames.shape
         (1, 13, 13)
     """
-    checked = _checked(model, sample, method, labels)
-    path = _blocks(checked)[-1] if layer is None else path_of(checked.model, layer)
-    return _sweep(checked, [path], [target], method)
+    subject = _checked(model, sample, method, labels)
+    path = _blocks(subject)[-1] if layer is None else path_of(subject.model, layer)
+    return _sweep(subject, [path], [target], method)
 
 
 def cam_sweep(
@@ -121,8 +121,8 @@ def cam_sweep(
         >>> cam_sweep(model, viz.prepare(model, "cat"), targets=["tabby", "tiger cat"]).shape
         (9, 2)
     """
-    checked = _checked(model, sample, method, labels)
-    return _sweep(checked, *_checked_pairs(checked, layers, targets), method)
+    subject = _checked(model, sample, method, labels)
+    return _sweep(subject, *_checked_pairs(subject, layers, targets), method)
 
 
 def cams_by_layer(
@@ -135,8 +135,8 @@ def cams_by_layer(
     labels: Sequence[str] | None = None,
 ) -> list[ImageStack]:
     """Return the maps of ``cam_sweep`` as one stack for each layer, each of its own (h, w)."""
-    checked = _checked(model, sample, method, labels)
-    return _by_layer(checked, *_checked_pairs(checked, layers, targets), method)
+    subject = _checked(model, sample, method, labels)
+    return _by_layer(subject, *_checked_pairs(subject, layers, targets), method)
 
 
 def _checked(
@@ -144,22 +144,22 @@ def _checked(
     sample: HasTensor | Tensor,
     method: str,
     labels: Sequence[str] | None,
-) -> Request:
+) -> Subject:
     one_of("CAM method", method, CAM_METHODS)
-    return request(model, sample, labels=labels)
+    return validated(model, sample, labels=labels)
 
 
-def _blocks(checked: Request) -> list[str]:
-    return layers_for_cam(checked.model, tuple(checked.x.shape)).blocks
+def _blocks(subject: Subject) -> list[str]:
+    return layers_for_cam(subject.model, tuple(subject.x.shape)).blocks
 
 
 def _checked_pairs(
-    checked: Request,
+    subject: Subject,
     layers: Sequence[Layer] | None,
     targets: Sequence[ClassName | Sequence[ClassName]],
 ) -> tuple[list[str], list[Any]]:
     """Return the dotted paths of the layers, and the targets as a list; neither is empty."""
-    paths = _blocks(checked) if layers is None else paths_of(checked.model, layers)
+    paths = _blocks(subject) if layers is None else paths_of(subject.model, layers)
     classes = as_list("targets", targets, "classes")
     if not paths or not classes:
         raise ValueError(
@@ -170,38 +170,38 @@ def _checked_pairs(
 
 
 def _sweep(
-    checked: Request, layers: Sequence[str], targets: Sequence[Any], method: str
+    subject: Subject, layers: Sequence[str], targets: Sequence[Any], method: str
 ) -> ImageStack:
-    stacks = _by_layer(checked, layers, targets, method)
+    stacks = _by_layer(subject, layers, targets, method)
     if len(stacks) == 1:
         return stacks[0]
     size = max(stack.frames.shape[1:] for stack in stacks)
     rows = {stack.axes["layer"][0]: _stretched(stack.frames, size) for stack in stacks}
     titles = [f"{stack.axes['layer'][0]} · {title}" for stack in stacks for title in stack.titles]
     axes = {**stacks[0].axes, "layer": list(rows)}
-    return _stack(checked, method, np.concatenate(list(rows.values())), axes, titles)
+    return _stack(subject, method, np.concatenate(list(rows.values())), axes, titles)
 
 
 @without_autocast()
 def _by_layer(
-    checked: Request, layers: Sequence[str], targets: Sequence[Any], method: str
+    subject: Subject, layers: Sequence[str], targets: Sequence[Any], method: str
 ) -> list[ImageStack]:
-    class_indices = checked.classes.indices(targets, len(checked.x))
-    record = _record(checked, layers, class_indices, method)
-    classes = targets_of(checked, class_indices, record.output)
+    class_indices = subject.classes.indices(targets, len(subject.x))
+    record = _record(subject, layers, class_indices, method)
+    classes = targets_of(subject, class_indices, record.output)
     return [
         _layer_stack(
-            checked,
+            subject,
             method,
             _LayerMaps(
                 layer,
                 maps,
-                _meaning_of_zero(checked, layer, maps, record.gradients.get(layer)),
-                _notes(checked, layer, record, method, len(maps) * len(checked.x)),
+                _meaning_of_zero(subject, layer, maps, record.gradients.get(layer)),
+                _notes(subject, layer, record, method, len(maps) * len(subject.x)),
             ),
             classes,
         )
-        for layer, maps in _maps_of_layers(checked, record, classes, method).items()
+        for layer, maps in _maps_of_layers(subject, record, classes, method).items()
     ]
 
 
@@ -228,20 +228,20 @@ def original_cam(
     Raises:
         ValueError: no layer allows it; the text explains why the first does not.
     """
-    checked = request(model, sample, labels=labels)
-    class_indices = checked.classes.indices(targets, len(checked.x))
-    outputs, output = captured(checked.model, checked.x, layers)
-    classes = targets_of(checked, class_indices, output)
+    subject = validated(model, sample, labels=labels)
+    class_indices = subject.classes.indices(targets, len(subject.x))
+    outputs, output = captured(subject.model, subject.x, layers)
+    classes = targets_of(subject, class_indices, output)
     errors = []
     for layer in layers:
         try:
-            maps = as_maps(checked.model, layer, outputs[layer], checked.x).float()
-            cams = _by_head(checked.model, layer, maps, classes, output)
+            maps = as_maps(subject.model, layer, outputs[layer], subject.x).float()
+            cams = _by_head(subject.model, layer, maps, classes, output)
         except ValueError as error:
             errors.append(error)
         else:
             of_layer = _LayerMaps(layer, cams, "no support", [""] * (len(cams) * len(maps)))
-            return _layer_stack(checked, "cam", of_layer, classes)
+            return _layer_stack(subject, "cam", of_layer, classes)
     raise errors[0]
 
 
@@ -281,9 +281,9 @@ class _LayerMaps:
 
 
 def _record(
-    checked: Request, layers: Sequence[str], class_indices: Sequence[ClassIndex], method: str
+    subject: Subject, layers: Sequence[str], class_indices: Sequence[ClassIndex], method: str
 ) -> _Record:
-    model, x = checked.model, checked.x
+    model, x = subject.model, subject.x
 
     def maps_of(layer: str, output: Tensor) -> Tensor:
         return as_maps(model, layer, output, x).float()
@@ -303,13 +303,13 @@ def _record(
 
 
 def _meaning_of_zero(
-    checked: Request, layer: str, maps: Sequence[Tensor], gradients: Sequence[Tensor] | None
+    subject: Subject, layer: str, maps: Sequence[Tensor], gradients: Sequence[Tensor] | None
 ) -> str:
     """Return why a map of this layer is zero everywhere, if one is."""
     # Gradients are large, so they are read only if a map is zero.
     if gradients is None or all(cam.any() for of_class in maps for cam in of_class):
         return "no support"
-    if any(as_maps(checked.model, layer, g, checked.x).any() for g in gradients):
+    if any(as_maps(subject.model, layer, g, subject.x).any() for g in gradients):
         return "no support"
     # A transformer's last block: the class token has a gradient, its patches have none.
     if any(g.any() for g in gradients):
@@ -317,7 +317,7 @@ def _meaning_of_zero(
     return "no support"
 
 
-def _notes(checked: Request, layer: str, record: _Record, method: str, count: int) -> list[str]:
+def _notes(subject: Subject, layer: str, record: _Record, method: str, count: int) -> list[str]:
     """Return a remark for the title of each of ``count`` maps, or ""."""
     why = record.already_probability
     common = f"of a probability ({why})" if why and CAM_METHODS[method] != "forward" else ""
@@ -325,17 +325,17 @@ def _notes(checked: Request, layer: str, record: _Record, method: str, count: in
         return [common] * count
     maps = record.maps[layer]
     gradients = [
-        as_maps(checked.model, layer, g, checked.x).float() for g in record.gradients[layer]
+        as_maps(subject.model, layer, g, subject.x).float() for g in record.gradients[layer]
     ]
     pairs = [pair for of_class in gradients for pair in zip(maps, of_class, strict=True)]
     return [" · ".join(filter(None, (common, signed_weights(a, g)))) for a, g in pairs]
 
 
 def _maps_of_layers(
-    checked: Request, record: _Record, classes: Sequence[Target], method: str
+    subject: Subject, record: _Record, classes: Sequence[Target], method: str
 ) -> dict[str, list[Tensor]]:
     """Return for each layer a map (N, h, w) of each class."""
-    model, x = checked.model, checked.x
+    model, x = subject.model, subject.x
     if method == "cam":
         return {
             layer: _by_head(model, layer, maps, classes, record.output)
@@ -374,10 +374,10 @@ def _by_head(
 
 
 def _layer_stack(
-    checked: Request, method: str, of_layer: _LayerMaps, classes: Sequence[Target]
+    subject: Subject, method: str, of_layer: _LayerMaps, classes: Sequence[Target]
 ) -> ImageStack:
     frames = torch.cat(list(of_layer.maps)).cpu().numpy()
-    images = len(checked.x)
+    images = len(subject.x)
     axes: dict[str, Sequence[object]] = {
         "layer": [of_layer.layer],
         "class": [target.name for target in classes],
@@ -389,11 +389,11 @@ def _layer_stack(
         title + ("" if m.any() else f" · all zero: {of_layer.zero}") + (note and f" · {note}")
         for title, m, note in zip(titles, frames, of_layer.notes, strict=True)
     ]
-    return _stack(checked, method, frames, axes, titles)
+    return _stack(subject, method, frames, axes, titles)
 
 
 def _stack(
-    checked: Request,
+    subject: Subject,
     method: str,
     frames: np.ndarray,
     axes: Mapping[str, Sequence[object]],
@@ -407,9 +407,9 @@ def _stack(
         titles=titles,
         scale="diverging" if frames.min() < 0 else "sequential",
         scale_group="all" if len(layers) == 1 else "layer",
-        base=checked.view,
-        blend=1.0 if checked.view is None else 0.5,
-        name=f"{checked.warning}{label}{where}",
+        base=subject.view,
+        blend=1.0 if subject.view is None else 0.5,
+        name=f"{subject.warning}{label}{where}",
         unit=f"{label} (raw)",
         values=frames.max(axis=(1, 2)),
     )

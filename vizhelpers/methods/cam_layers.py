@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.inputs.modules import unwrapped
-from vizhelpers.inputs.request import HasTensor, input_tensor
+from vizhelpers.inputs.subject import HasTensor, input_tensor
 from vizhelpers.passes.dry import dry_run
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import watching_calls

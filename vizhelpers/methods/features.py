@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vizhelpers.inputs.arguments import integers
 from vizhelpers.inputs.errors import unknown
 from vizhelpers.inputs.layers import Layer, path_of
-from vizhelpers.inputs.request import HasTensor, Request, request
+from vizhelpers.inputs.subject import HasTensor, Subject, validated
 from vizhelpers.passes.capture import layer_outputs
 from vizhelpers.passes.hooks import refuse_meta
 from vizhelpers.passes.maps import as_maps
@@ -49,9 +49,9 @@ def feature_maps(
         >>> feature_maps(net, torch.zeros(1, 3, 9, 9), "0").frames.shape
         (8, 7, 7)
     """
-    requests = _requests(model, sample)
-    layer = path_of(requests[0].model, layer)
-    maps = [image for checked in requests for image in _maps(checked, layer)]
+    subjects = _subjects(model, sample)
+    layer = path_of(subjects[0].model, layer)
+    maps = [image for subject in subjects for image in _maps(subject, layer)]
     axes: dict[str, Sequence[object]] = {"image": range(len(maps))} if len(maps) > 1 else {}
     if isinstance(sample, Mapping):
         axes = {"photograph": list(sample)}
@@ -67,34 +67,34 @@ def feature_maps(
         frames,
         axes={**axes, "channel": chosen},
         scale="diverging" if frames.min() < 0 else "sequential",
-        base=None if isinstance(sample, Mapping) else requests[0].view,
-        name=f"{requests[0].warning}{layer}: {len(maps[0])} channels of {height} x {width}",
+        base=None if isinstance(sample, Mapping) else subjects[0].view,
+        name=f"{subjects[0].warning}{layer}: {len(maps[0])} channels of {height} x {width}",
         unit="activation",
     )
 
 
-def _requests(model: nn.Module, sample: Samples) -> list[Request]:
-    """Return a validated request for the sample, or for each entry of a mapping."""
+def _subjects(model: nn.Module, sample: Samples) -> list[Subject]:
+    """Return a validated subject for the sample, or for each entry of a mapping."""
     if not isinstance(sample, Mapping):
-        return [request(model, sample)]
+        return [validated(model, sample)]
     if not sample:
         raise ValueError("The mapping holds no photograph: give at least one {title: sample}.")
     first, *rest = sample.values()
-    checked = request(model, first)
-    requests = [checked, *map(checked.with_sample, rest)]
-    for title, checked in zip(sample, requests, strict=True):
-        if len(checked.x) > 1:
+    subject = validated(model, first)
+    subjects = [subject, *map(subject.with_sample, rest)]
+    for title, subject in zip(sample, subjects, strict=True):
+        if len(subject.x) > 1:
             raise ValueError(
-                f"{title!r} holds {len(checked.x)} images; in a mapping each title has one."
+                f"{title!r} holds {len(subject.x)} images; in a mapping each title has one."
             )
-    return requests
+    return subjects
 
 
-def _maps(checked: Request, layer: str) -> np.ndarray:
+def _maps(subject: Subject, layer: str) -> np.ndarray:
     """Return (N, C, h, w)."""
-    output = layer_outputs(checked.model, checked.x, [layer])[layer]
+    output = layer_outputs(subject.model, subject.x, [layer])[layer]
     refuse_meta(output)
-    return as_maps(checked.model, layer, output, checked.x).float().cpu().numpy()
+    return as_maps(subject.model, layer, output, subject.x).float().cpu().numpy()
 
 
 def _checked(channels: Sequence[int] | None, count: int, layer: str) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import integer
-from vizhelpers.inputs.request import HasTensor, request
+from vizhelpers.inputs.subject import HasTensor, validated
 from vizhelpers.passes.outputs import logits_and_ending, probabilities
 
 
@@ -58,15 +58,15 @@ def predict(
         [giant panda (388) 1.000]
     """
     k = integer("k", k, 1)
-    checked = request(model, sample, labels=labels, axes=None)
-    if len(checked.x) != 1:
+    subject = validated(model, sample, labels=labels, axes=None)
+    if len(subject.x) != 1:
         raise ValueError(
-            f"predict takes one photograph, got {len(checked.x)}; loop over x[i:i + 1]."
+            f"predict takes one photograph, got {len(subject.x)}; loop over x[i:i + 1]."
         )
-    scores, ending = logits_and_ending(checked.model, checked.x)
+    scores, ending = logits_and_ending(subject.model, subject.x)
     shares, assumed = probabilities(scores, ending)
     top = shares[0].topk(min(k, shares.shape[1]))
     return [
-        Prediction(index, checked.classes.of(index, scores.shape[1]), probability, assumed)
+        Prediction(index, subject.classes.of(index, scores.shape[1]), probability, assumed)
         for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
     ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vizhelpers.inputs.arguments import as_list, integer, one_of, seed_of
 from vizhelpers.inputs.classes import ClassIndex, ClassName
-from vizhelpers.inputs.request import HasTensor, Request, request
+from vizhelpers.inputs.subject import HasTensor, Subject, validated
 from vizhelpers.passes.forward import without_autocast
 from vizhelpers.passes.gradients import (
     Score,
@@ -91,19 +91,19 @@ def saliency(
     one_of("score", of, _SCORES)
     seed = seed_of("seed", seed)
     count = _PASSES.get(method, 1) if passes is None else integer("passes", passes, 1)
-    checked = request(model, sample, labels=labels)
+    subject = validated(model, sample, labels=labels)
     if method in ONE_PASS:
-        return _by_method(checked, [target], [method], of)[0]
-    (class_indices,) = checked.classes.indices([target], len(checked.x))
+        return _by_method(subject, [target], [method], of)[0]
+    (class_indices,) = subject.classes.indices([target], len(subject.x))
     # An extra pass, since gradients are taken at noisy or scaled copies of the image.
-    output, ending = logits_and_ending(checked.model, checked.x)
-    (explained,) = targets_of(checked, [class_indices], output)
+    output, ending = logits_and_ending(subject.model, subject.x)
+    (explained,) = targets_of(subject, [class_indices], output)
     score = _score(of, list(explained.indices), lambda output: ending)
     if method == "smoothgrad":
-        signed = smoothgrad(checked.model, checked.x, score, passes=count, seed=seed)
+        signed = smoothgrad(subject.model, subject.x, score, passes=count, seed=seed)
     else:
-        signed = integrated_gradients(checked.model, checked.x, score, passes=count)
-    return _stack(checked, signed, explained, method, _differentiated(of, output, ending))
+        signed = integrated_gradients(subject.model, subject.x, score, passes=count)
+    return _stack(subject, signed, explained, method, _differentiated(of, output, ending))
 
 
 def _score(of: str, target: ClassIndex, ending: Callable[[Tensor], str]) -> Score:
@@ -141,19 +141,19 @@ def saliencies(
         of: as in ``saliency``.
         labels: class names, for a module of the user's own.
     """
-    checked = request(model, sample, labels=labels)
-    return _by_method(checked, as_list("targets", targets, "classes"), methods, of)
+    subject = validated(model, sample, labels=labels)
+    return _by_method(subject, as_list("targets", targets, "classes"), methods, of)
 
 
 @without_autocast()
 def _by_method(
-    checked: Request,
+    subject: Subject,
     targets: Sequence[ClassName | Sequence[ClassName]],
     methods: Sequence[str],
     of: str,
 ) -> list[ImageStack]:
-    model, x = checked.model, checked.x
-    class_indices = checked.classes.indices(targets, len(x))
+    model, x = subject.model, subject.x
+    class_indices = subject.classes.indices(targets, len(x))
     ending = Ending()
     scores = [_score(of, index, ending.of) for index in class_indices]
     results = {
@@ -164,14 +164,14 @@ def _by_method(
     for method in methods:
         gradients, output = results[method == "guided"]
         differentiated = _differentiated(of, output, ending.of(output))
-        classes = targets_of(checked, class_indices, output)
+        classes = targets_of(subject, class_indices, output)
         for explained, gradient in zip(classes, gradients, strict=True):
             signed = gradient * x if method == "input_x_gradient" else gradient
-            stacks.append(_stack(checked, signed, explained, method, differentiated))
+            stacks.append(_stack(subject, signed, explained, method, differentiated))
     return stacks
 
 
-def _stack(checked: Request, signed: Tensor, explained: Target, method: str, of: str) -> ImageStack:
+def _stack(subject: Subject, signed: Tensor, explained: Target, method: str, of: str) -> ImageStack:
     maps = signed.abs().amax(dim=1).float().cpu().numpy()
     if not np.isfinite(maps).all():
         raise ValueError(
@@ -187,8 +187,8 @@ def _stack(checked: Request, signed: Tensor, explained: Target, method: str, of:
             explained.title(n) + ("" if m.any() else " · all zero: no support")
             for n, m in enumerate(maps)
         ],
-        base=checked.view,
-        name=f"{checked.warning}{_NAMES[method]} of the {of}",
+        base=subject.view,
+        name=f"{subject.warning}{_NAMES[method]} of the {of}",
         vmax=float(np.quantile(maps, 0.995)) or None,
         unit=f"|{'pixel x ' * (method in _TIMES_PIXEL)}d {of} / d pixel|\nbrightest 0.5 % clipped",
         values=maps.max(axis=(1, 2)),

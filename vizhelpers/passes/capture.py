@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vizhelpers.inputs.layers import Layer, paths_of
-from vizhelpers.inputs.request import HasTensor, request
+from vizhelpers.inputs.subject import HasTensor, validated
 from vizhelpers.passes.attributes import attributes_restored
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import recording, watching_calls
@@ -42,9 +42,9 @@ def capture(
         >>> capture(net, torch.zeros(1, 3, 8, 8), "0")["0"].shape
         torch.Size([1, 8, 6, 6])
     """
-    checked = request(model, sample, axes=None)
-    names = paths_of(checked.model, layers)
-    outputs = layer_outputs(checked.model, checked.x, names)
+    subject = validated(model, sample, axes=None)
+    names = paths_of(subject.model, layers)
+    outputs = layer_outputs(subject.model, subject.x, names)
     first = {memory_of(out): name for name, out in reversed(outputs.items())}
     # A layer such as Flatten returns a view of another layer's output.
     return {n: out if first[memory_of(out)] == n else out.clone() for n, out in outputs.items()}

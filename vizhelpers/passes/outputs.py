@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vizhelpers.inputs.classes import ClassIndex
-from vizhelpers.inputs.request import Request
+from vizhelpers.inputs.subject import Subject
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import refuse_meta
 
@@ -181,15 +181,15 @@ class Target:
         return self.name if len(self.names) == 1 else f"image {image} · {self.names[image]}"
 
 
-def targets_of(request: Request, class_indices: Sequence[ClassIndex], output: Any) -> list[Target]:
+def targets_of(subject: Subject, class_indices: Sequence[ClassIndex], output: Any) -> list[Target]:
     """Return a ``Target`` for each requested class, with its index and name for each image.
 
     Args:
-        request: the model and its images.
+        subject: the model and its images.
         class_indices: from ``ClassNames.indices``.
         output: the model's output; its values are read only if a predicted class is requested.
     """
-    images = len(request.x)
+    images = len(subject.x)
     outputs = 0
     if isinstance(output, Tensor) and output.ndim > 0:
         outputs = output.shape[1] if output.ndim == 2 else 1
@@ -203,7 +203,7 @@ def targets_of(request: Request, class_indices: Sequence[ClassIndex], output: An
 
     def target_of(target: ClassIndex) -> Target:
         each = indices(target)
-        names = [request.classes.of(index, outputs) for index in each]
+        names = [subject.classes.of(index, outputs) for index in each]
         differing = "predicted" if target is None else "one for each image"
         return Target(each, names[0] if len(set(names)) == 1 else differing, names)
 

@@ -14,7 +14,7 @@ from vizhelpers.flash.figures import Figure, pictures_figure
 from vizhelpers.flash.utils import load_image
 from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.modules import dtype_of, unwrapped
-from vizhelpers.inputs.request import input_tensor
+from vizhelpers.inputs.subject import input_tensor
 from vizhelpers.passes.sizes import input_size
 
 

@@ -11,7 +11,7 @@ from vizhelpers.flash.devices import placed
 from vizhelpers.flash.figures import Figure, saliency_figure
 from vizhelpers.inputs.arguments import integer
 from vizhelpers.inputs.modules import unwrapped
-from vizhelpers.inputs.request import input_tensor
+from vizhelpers.inputs.subject import input_tensor
 from vizhelpers.passes.forward import forward
 from vizhelpers.passes.gradients import input_gradients, logit_of, refuse_scripted
 

@@ -1,4 +1,4 @@
-"""Validate a model and its input once, in a public function, as a ``Request``."""
+"""Validate a model and its input once, in a public function, as a ``Subject``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ class HasTensor(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
+class Subject:
     """A model and the input that it runs on, both validated.
 
-    A public function makes a request from its arguments; the code behind it validates nothing
+    A public function makes a subject from its arguments; the code behind it validates nothing
     again.
 
     Attributes:
@@ -46,18 +46,18 @@ class Request:
         """Text before each title: "RANDOM weights · " for an untrained model, else ""."""
         return title_warning(self.model)
 
-    def with_sample(self, sample: HasTensor | Tensor) -> "Request":
-        """Return a request for the same model and another input, which is validated."""
+    def with_sample(self, sample: HasTensor | Tensor) -> "Subject":
+        """Return a subject of the same model and another input, which is validated."""
         return replace(self, x=input_tensor(self.model, sample).detach(), view=_view(sample))
 
 
-def request(
+def validated(
     model: nn.Module,
     sample: HasTensor | Tensor,
     *,
     labels: Sequence[str] | None = None,
     axes: int | None = 4,
-) -> Request:
+) -> Subject:
     """Validate a model, its input and its class names.
 
     Whether the model can run on the input is found only by running it (``passes.forward``).
@@ -75,7 +75,7 @@ def request(
     """
     inside = unwrapped(model)
     x = input_tensor(inside, sample, axes=axes).detach()
-    return Request(inside, x, _view(sample), class_names(inside, labels))
+    return Subject(inside, x, _view(sample), class_names(inside, labels))
 
 
 def _view(sample: object) -> np.ndarray | None:
