@@ -167,7 +167,8 @@ def _last_readers(runs: Mapping[str, _Run], output: Any) -> Iterator[_Run]:
     # A last layer that has one channel for each class puts out the class maps, as SqueezeNet's.
     kernels = [run for run in runs.values() if _has_kernel(run.module)]
     last = max(kernels, key=lambda run: run.start, default=None)
-    if last and isinstance(output, Tensor) and output.shape[1:2] == (last.channels,):
+    scores = isinstance(output, Tensor) and output.ndim == 2
+    if last and scores and output.shape[1] == last.channels:
         yield last
     # After the last attention, a class token no longer depends on the other tokens.
     attentions = [run for run in runs.values() if _ATTENTION.search(type(run.module).__name__)]
