@@ -96,6 +96,9 @@ def test_a_model_with_hooks_of_the_readers_runs_whole(kind: str, x: Tensor) -> N
 
 def test_activation_maximisation_refuses_a_layer_that_runs_twice(x: Tensor) -> None:
     model = net(lambda net, x: net.second(x))
+    for call in (viz.capture, run_to):
+        call(model, x, "first")
+        assert called(lambda call=call: call(model, x, "first")) == ["first"]
     for _ in range(2):
         for call in (
             lambda: run_to(model, x, "second"),
@@ -163,6 +166,8 @@ REPEATS: dict[str, Between] = {
     "a value": lambda net, x: net.second(x) if x.abs().max().item() > 50 else x,
     "a truth value": lambda net, x: net.second(x) if (x.abs() > 50).any() else x,
     "the size of a mask": lambda net, x: net.second(x) if len(x[x.abs() > 50]) else x,
+    "an array": lambda net, x: net.second(x) if abs(x.detach().numpy()).max() > 50 else x,
+    "a list": lambda net, x: net.second(x) if max(x.abs().flatten().tolist()) > 50 else x,
     "Python's random numbers": lambda net, x: net.second(x) if random.random() > 0.5 else x,
     "NumPy's random numbers": lambda net, x: net.second(x) if np.random.rand() > 0.5 else x,
     "torch's random numbers": lambda net, x: net.second(x) if torch.rand(1)[0] > 0.5 else x,

@@ -20,8 +20,8 @@ from vizhelpers.inputs.subject import HasTensor, Subject, validated
 from vizhelpers.methods.cam_layers import layers_for_cam
 from vizhelpers.methods.cam_methods import (
     CAM_METHODS,
-    EQUATIONS,
-    LABELS,
+    METHODS,
+    Equation,
     pooled_head,
     signed_weights,
 )
@@ -336,31 +336,31 @@ def _maps_of_layers(
 ) -> dict[str, list[Tensor]]:
     """Return for each layer a map (N, h, w) of each class."""
     model, x = subject.model, subject.x
-    if method == "cam":
+    equation = METHODS[method].equation
+    if CAM_METHODS[method] == "perturbation":
+        indices = [target.indices for target in classes]
+        return perturbation_cams(model, x, record.maps, indices, record.output, method)
+    if equation is None:
         return {
             layer: _by_head(model, layer, maps, classes, record.output)
             for layer, maps in record.maps.items()
         }
-    if method == "eigencam":  # the same map for all classes
+    if not record.gradients:  # the same map for all classes
         return {
-            layer: [torch.stack([EQUATIONS[method](a, a) for a in maps])] * len(classes)
+            layer: [_by_equation(equation, maps, maps)] * len(classes)
             for layer, maps in record.maps.items()
         }
-    if CAM_METHODS[method] == "perturbation":
-        indices = [target.indices for target in classes]
-        return perturbation_cams(model, x, record.maps, indices, record.output, method)
     return {
         layer: [
-            _by_gradient(method, maps, as_maps(model, layer, gradient, x).float())
+            _by_equation(equation, maps, as_maps(model, layer, gradient, x).float())
             for gradient in record.gradients[layer]
         ]
         for layer, maps in record.maps.items()
     }
 
 
-def _by_gradient(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
-    pairs = zip(maps, gradients, strict=True)
-    return torch.stack([EQUATIONS[method](a, g) for a, g in pairs])
+def _by_equation(equation: Equation, maps: Tensor, gradients: Tensor) -> Tensor:
+    return torch.stack([equation(a, g) for a, g in zip(maps, gradients, strict=True)])
 
 
 def _by_head(
@@ -399,7 +399,7 @@ def _stack(
     axes: Mapping[str, Sequence[object]],
     titles: Sequence[str],
 ) -> ImageStack:
-    label, layers = LABELS[method], axes["layer"]
+    label, layers = METHODS[method].label, axes["layer"]
     where = f" at {layers[0]}" if len(layers) == 1 else ""
     return ImageStack(
         frames,

@@ -6,6 +6,7 @@ to ``a``. Each returns a raw map (H, W) in the method's own unit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -154,39 +155,39 @@ def _linear_steps(model: nn.Module, rows: int, columns: int) -> Iterator[tuple[T
             yield matrix, bias
 
 
-EQUATIONS: Mapping[str, Equation] = MappingProxyType(
+@dataclass(frozen=True)
+class CamMethod:
+    """A method of class activation maps.
+
+    Attributes:
+        label: its name in titles.
+        equation: returns a map (H, W) from activations and gradients (C, H, W); None if the method
+            needs more than these.
+        cost: as in ``CAM_METHODS``.
+    """
+
+    label: str
+    equation: Equation | None = None
+    cost: str = "gradient"
+
+
+# In the order of the panel's menu.
+METHODS: Mapping[str, CamMethod] = MappingProxyType(
     {
-        "gradcam": gradcam,
-        "hirescam": hirescam,
-        "xgradcam": xgradcam,
-        "layercam": layercam,
-        "gradcam++": gradcam_plus_plus,
-        "eigencam": eigencam,
-        "eigengradcam": eigengradcam,
+        "cam": CamMethod("CAM", cost="forward"),
+        "gradcam": CamMethod("Grad-CAM", gradcam),
+        "hirescam": CamMethod("HiResCAM", hirescam),
+        "xgradcam": CamMethod("XGrad-CAM", xgradcam),
+        "layercam": CamMethod("LayerCAM", layercam),
+        "gradcam++": CamMethod("Grad-CAM++", gradcam_plus_plus),
+        "eigencam": CamMethod("EigenCAM", eigencam, cost="forward"),
+        "eigengradcam": CamMethod("EigenGradCAM", eigengradcam),
+        "scorecam": CamMethod("Score-CAM", cost="perturbation"),
+        "ablationcam": CamMethod("Ablation-CAM", cost="perturbation"),
     }
 )
-LABELS: Mapping[str, str] = MappingProxyType(
-    {
-        "cam": "CAM",
-        "gradcam": "Grad-CAM",
-        "hirescam": "HiResCAM",
-        "xgradcam": "XGrad-CAM",
-        "layercam": "LayerCAM",
-        "gradcam++": "Grad-CAM++",
-        "eigencam": "EigenCAM",
-        "eigengradcam": "EigenGradCAM",
-        "scorecam": "Score-CAM",
-        "ablationcam": "Ablation-CAM",
-    }
-)
-_OTHER_COSTS = {
-    "cam": "forward",
-    "eigencam": "forward",
-    "scorecam": "perturbation",
-    "ablationcam": "perturbation",
-}
 CAM_METHODS: Mapping[str, str] = MappingProxyType(
-    {name: _OTHER_COSTS.get(name, "gradient") for name in LABELS}
+    {name: method.cost for name, method in METHODS.items()}
 )
 """``{method: cost}``. "forward" is one forward pass in all. "gradient" adds one backward pass for
 each class, for any number of layers. "perturbation" is a forward pass for each batch of channels,

@@ -5,7 +5,7 @@ needs no copy if it is known that no later operation overwrites it. A model is p
 its first pass shows both, if its modules hold plain data and no hooks, and if that pass read no
 values, drew no random numbers and changed no tensor of the model. Other models run whole.
 
-Not detected are values that ``forward`` reads by ``numpy()`` or ``tolist()``, and global variables.
+Global variables that ``forward`` reads are not detected.
 """
 
 import random
@@ -21,7 +21,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vizhelpers.passes.hooks import watching_calls
@@ -58,7 +59,7 @@ def traits_of(model: nn.Module, x: Tensor, purpose: str = "") -> Traits:
     """
     with torch._C.DisableTorchFunction():  # a mode, such as ``Ending``, would see each parameter
         structure = _structure(model)
-    if structure is None or _has_any_global_hook() or x.device.type not in ("cpu", "cuda"):
+    if structure is None or _has_global_hooks() or x.device.type not in ("cpu", "cuda"):
         return Traits(predictable=False)
     known = _known.get(model)
     if known is None or known[0] != structure:
@@ -67,6 +68,11 @@ def traits_of(model: nn.Module, x: Tensor, purpose: str = "") -> Traits:
     if key not in known[1] and len(known[1]) >= _MOST:
         known[1].clear()
     return known[1].setdefault(key, Traits())
+
+
+def _has_global_hooks() -> bool:
+    tables = (value for name, value in vars(torch_module).items() if name.startswith("_global_"))
+    return any(isinstance(table, dict) and table for table in tables)
 
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device,
@@ -140,9 +146,10 @@ def learning(traits: Traits, model: nn.Module, x: Tensor, record: Recording) -> 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         runs[names[module]] += 1
 
-    with _Watch(model, record) as watch, watching_calls(model, leave):
+    with _Watch(model, record) as watch, _Exports() as exports, watching_calls(model, leave):
         yield
-    traits.predictable = watch.predictable and states == _random_states(x.device)
+    drawn = states != _random_states(x.device)
+    traits.predictable = watch.predictable and not exports.used and not drawn
     traits.runs = runs
     for name, copied in record.copies.items():
         same = type(copied) is Tensor and copied.layout is torch.strided
@@ -156,6 +163,20 @@ def _random_states(device: torch.device) -> tuple[Any, ...]:
         states.append(torch.cuda.get_rng_state(device))
     drawn = [state.numpy().tobytes() for state in states]
     return random.getstate(), tuple(np.random.get_state())[2:], *drawn
+
+
+class _Exports(TorchFunctionMode):
+    """Note whether ``forward`` passes a tensor's values to other code than torch."""
+
+    _functions = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.used |= func in self._functions
+        return func(*args, **(kwargs or {}))
 
 
 class _Watch(TorchDispatchMode):
