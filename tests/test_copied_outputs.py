@@ -110,6 +110,19 @@ def test_a_layers_own_output_is_returned_however_it_is_overwritten(
                 assert torch.equal(captured(model, x, layers)[0]["first"], expected)
 
 
+def test_a_write_that_the_first_image_did_not_show_does_not_reach_the_output(x: Tensor) -> None:
+    def limited(net: Net, x: Tensor) -> Tensor:
+        x.data.clamp_(max=50)
+        return x * 1
+
+    model = net(limited)
+    expected = by_hook(model, x * 1000, "first")
+    assert by_hook(model, x, "first").max() < 50 < expected.max()
+    for image in (x, x * 1000):
+        outputs = captured(model, image, ["first"])[0]
+    assert torch.equal(outputs["first"], expected)
+
+
 @pytest.mark.parametrize("how", ["a module", "F.relu", "+=", "a view", "a view of a dead tensor"])
 def test_gradients_pass_through_an_output_that_is_overwritten_later(how: str, x: Tensor) -> None:
     model = net(OVERWRITING[how])
