@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from torch import nn
 import vizhelpers as viz
 from vizhelpers.explore import networks
 from vizhelpers.explore.networks import Networks
-from vizhelpers.view.live.panel import Panel
 
 SECOND = "EfficientNet-Lite0"
 
@@ -58,21 +56,14 @@ def test_another_file_is_refused_by_name() -> None:
         viz.load_model("efficientnet_lite0", weights="my.pt")
 
 
-PANELS: dict[str, Callable[..., Panel]] = {
-    "module_tree": viz.explore_module_tree,
-    "summary": viz.explore_summary,
-    "kernels": viz.explore_kernels,
-    "feature_maps": viz.explore_feature_maps,
-    "cam": viz.explore_cam,
-    "saliency": viz.explore_saliency,
-    "activation_maximization": lambda model: viz.explore_activation_maximization(model, steps=2),
-}
+PANELS = [name for name in viz.__all__ if name.startswith("explore_")]
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_every_panel_offers_it_where_it_is_installed(name: str, model: nn.Module) -> None:
-    panel = PANELS[name](model)
-    chooser = panel.requests["model" if name in ("module_tree", "summary") else "network"]
+    few = {"steps": 2} if name == "explore_activation_maximization" else {}
+    panel = getattr(viz, name)(model, **few)
+    chooser = panel.requests.get("model") or panel.requests["network"]
     assert list(chooser.options) == ["SqueezeNet", SECOND]
     assert chooser.layout.display is None
     panel.close()

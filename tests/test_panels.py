@@ -1,4 +1,4 @@
-"""The seven panels in the kernel: what each control shows.
+"""The panels in the kernel: what each control shows.
 
 The browser's part, pixels on the canvas, has tests of its own.
 """
