@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from vizhelpers.passes.attributes import attributes_restored
 from vizhelpers.passes.forward import evaluating, forward
 from vizhelpers.passes.hooks import recording, watching_calls
 from vizhelpers.passes.recording import Reached
-from vizhelpers.passes.traits import Traits, learning, memory_of, traits_of
+from vizhelpers.passes.traits import Traits, learning, traits_of
 
 
 def capture(
@@ -43,11 +42,7 @@ def capture(
         torch.Size([1, 8, 6, 6])
     """
     subject = validated(model, sample, axes=None)
-    names = paths_of(subject.model, layers)
-    outputs = layer_outputs(subject.model, subject.x, names)
-    first = {memory_of(out): name for name, out in reversed(outputs.items())}
-    # A layer such as Flatten returns a view of another layer's output.
-    return {n: out if first[memory_of(out)] == n else out.clone() for n, out in outputs.items()}
+    return layer_outputs(subject.model, subject.x, paths_of(subject.model, layers))
 
 
 def captured(model: nn.Module, x: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], Any]:
@@ -74,8 +69,8 @@ def recorded(
 ) -> tuple[dict[str, Tensor], Any]:
     """Run the model on a copy of ``x``; return ``{name: output}`` of layers, graph attached.
 
-    The first pass for a model and a shape runs whole and copies each output. Later passes leave
-    out what that pass has shown to be unnecessary (``traits``).
+    The first pass for a model and a shape runs whole; later ones may stop behind the last of these
+    layers, if the first one has shown that the model allows it (``traits``).
 
     Args:
         model: the module inside its wrappers; the caller sets train or eval mode, and autograd.
@@ -87,13 +82,13 @@ def recorded(
     Returns:
         The outputs in the order of ``names``, and the model's own output.
     """
-    traits = traits_of(model, x, "front" if front else "")
-    if traits.predictable and traits.runs and (stop or traits.overwritten.keys() >= set(names)):
-        if result := _shortened(model, x, names, traits, stop=stop):
-            return result
+    traits = traits_of(model, x, "front" if front else "") if stop else Traits(predictable=False)
+    if traits.predictable and traits.runs and all(traits.runs[name] == 1 for name in names):
+        if outputs := _stopped(model, x, names):
+            return outputs, None
         traits.predictable = False
     output: Any = None
-    with recording(model, names) as record, learning(traits, model, x, record):
+    with recording(model, names) as record, learning(traits, model, x):
         try:
             output = forward(model, x.clone())
         except ValueError as error:
@@ -102,27 +97,17 @@ def recorded(
     return record.pick(names), output
 
 
-def _shortened(
-    model: nn.Module, x: Tensor, names: Sequence[str], traits: Traits, *, stop: bool
-) -> tuple[dict[str, Tensor], Any] | None:
-    """Return what ``recorded`` does, without unnecessary work; None if the traits were wrong."""
-    stop = stop and all(traits.runs[name] == 1 for name in names)
-    uncopied = {name for name in names if not traits.overwritten.get(name, True)}
-    output, reached = None, False
-    with (
-        attributes_restored(model) if stop else nullcontext(),
-        recording(model, names, uncopied=uncopied, stop=stop) as record,
-    ):
+def _stopped(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return ``{name: output}`` of a pass that stops; empty if the model did not let it stop."""
+    with attributes_restored(model), recording(model, names, stop=True) as record:
         try:
-            output = forward(model, x.clone())
+            forward(model, x.clone())
         except Reached:
-            reached = True
+            return record.pick(names)
         except Exception:
-            if not record.stopped:  # else forward has made another error of ``Reached``
+            if not record.stopped:  # else forward has turned ``Reached`` into another error
                 raise
-    if record.stopped != reached or record.overwritten():
-        return None
-    return record.pick(names), output
+    return {}
 
 
 def output_shapes(model: nn.Module, x: Tensor, *, once: bool = False) -> dict[str, tuple[int, ...]]:

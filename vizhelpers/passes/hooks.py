@@ -7,7 +7,7 @@ submodule's ``training`` flag is restored, and ``.grad`` is not touched.
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -97,7 +97,7 @@ def replacing(model: nn.Module, layer: str, function: Callable[[Tensor], Tensor]
 
 @contextmanager
 def recording(
-    model: nn.Module, layers: Sequence[str], *, uncopied: Collection[str] = (), stop: bool = False
+    model: nn.Module, layers: Sequence[str], *, stop: bool = False
 ) -> Iterator[Recording]:
     """Record each named layer's output in the yielded ``Recording`` for a ``with`` block.
 
@@ -106,7 +106,6 @@ def recording(
     Args:
         model: any module.
         layers: dotted module paths.
-        uncopied: layers whose output no later operation overwrites.
         stop: raise ``Reached`` when all layers have run.
     """
     record = Recording()
@@ -125,12 +124,13 @@ def recording(
                     f"Layer {name!r} runs more than once in one forward pass, so it has no single "
                     "output. Choose the module that contains it, or one that runs once."
                 )
-            last = stop and len(record.outputs) == len(layers) - 1
-            copied = record.add(name, output, copy=not last and name not in uncopied)
-            if last:
+            record.outputs[name] = output
+            if stop and len(record.outputs) == len(layers):
                 record.stopped = True
                 raise Reached
-            return copied
+            # The network continues with a copy, so that a later in-place operation, such as
+            # ReLU(inplace=True), does not overwrite the recorded tensor.
+            return output.clone()
 
         return hook
 

@@ -16,29 +16,11 @@ class Recording:
 
     Attributes:
         outputs: each layer's output, by its dotted path.
-        copies: the copies with which the network continued, so that a later in-place operation,
-            such as ``ReLU(inplace=True)``, does not overwrite the recorded tensor.
-        versions: the version of each output that was not copied.
         stopped: whether a hook has raised ``Reached``.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    copies: dict[str, Tensor] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
     stopped: bool = False
-
-    def add(self, name: str, output: Tensor, *, copy: bool) -> Tensor | None:
-        """Record an output; return its copy, with which the network continues, or None."""
-        self.outputs[name] = output
-        if not copy and not output.is_inference():  # inference tensors have no version
-            self.versions[name] = output._version
-            return None
-        self.copies[name] = output.clone()
-        return self.copies[name]
-
-    def overwritten(self) -> bool:
-        """Return whether an output that was not copied was changed in place."""
-        return any(self.outputs[name]._version != v for name, v in self.versions.items())
 
     def pick(self, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return ``{name: output}`` in the order of ``layers``.

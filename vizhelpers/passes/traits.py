@@ -1,8 +1,7 @@
-"""Learn from a model's first pass what its later passes can leave out.
+"""Learn from a model's first pass whether later passes may stop behind a layer.
 
-A pass can stop behind the last wanted layer if each wanted layer is known to run once. An output
-needs no copy if it is known that no later operation overwrites it. A model is predictable, so that
-its first pass shows both, if its modules hold plain data and no hooks, and if that pass read no
+They may if the layer is known to run once. A model is predictable, so that its first pass shows
+this, if its modules hold plain data and no hooks, and if that pass read no
 values, drew no random numbers and changed no tensor of the model. Other models run whole.
 
 Global variables that ``forward`` reads are not detected.
@@ -26,7 +25,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vizhelpers.passes.hooks import watching_calls
-from vizhelpers.passes.recording import Recording
 
 
 @dataclass
@@ -36,13 +34,10 @@ class Traits:
     Attributes:
         predictable: whether a later pass runs the same operations as the first.
         runs: how often each module ran, by its dotted path; empty before the first pass.
-        overwritten: for each layer that was recorded, whether a later operation overwrites its
-            output.
     """
 
     predictable: bool = True
     runs: Counter[str] = field(default_factory=Counter)
-    overwritten: dict[str, bool] = field(default_factory=dict)
 
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, dict[Any, Traits]]] = WeakKeyDictionary()
@@ -127,14 +122,13 @@ def _plain(value: Any, order: Mapping[nn.Module, int]) -> Any:
 
 
 @contextmanager
-def learning(traits: Traits, model: nn.Module, x: Tensor, record: Recording) -> Iterator[None]:
+def learning(traits: Traits, model: nn.Module, x: Tensor) -> Iterator[None]:
     """Fill in a model's traits from the whole pass in a ``with`` block, unless it raises.
 
     Args:
         traits: from ``traits_of``; unpredictable ones stay as they are.
         model: the module inside its wrappers.
         x: network input.
-        record: of the same pass, which copies each output.
     """
     if not traits.predictable:
         yield
@@ -146,15 +140,11 @@ def learning(traits: Traits, model: nn.Module, x: Tensor, record: Recording) -> 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         runs[names[module]] += 1
 
-    with _Watch(model, record) as watch, _Exports() as exports, watching_calls(model, leave):
+    with _Watch(model) as watch, _Exports() as exports, watching_calls(model, leave):
         yield
     drawn = states != _random_states(x.device)
     traits.predictable = watch.predictable and not exports.used and not drawn
     traits.runs = runs
-    for name, copied in record.copies.items():
-        same = type(copied) is Tensor and copied.layout is torch.strided
-        unchanged = same and torch.equal(copied, record.outputs[name])
-        traits.overwritten[name] = name in watch.overwritten or not unchanged
 
 
 def _random_states(device: torch.device) -> tuple[Any, ...]:
@@ -180,39 +170,31 @@ class _Exports(TorchFunctionMode):
 
 
 class _Watch(TorchDispatchMode):
-    """Note in a pass which tensors are overwritten, and whether ``forward`` reads values.
+    """Note in a pass whether ``forward`` reads values, or writes to a tensor of the model."""
 
-    Unlike version counters, it also sees writes through ``.data`` and to inference tensors.
-    """
-
-    def __init__(self, model: nn.Module, record: Recording) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         own = [*model.parameters(), *model.buffers()]
         own += [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
-        self._own = set(map(memory_of, own))
-        self._record = record
-        self.overwritten: set[str] = set()
+        self._own = set(map(_memory_of, own))
         self.predictable = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func._schema.is_mutable:
-            self._note_writes(func, args, kwargs)
+        if func._schema.is_mutable and not self._own.isdisjoint(_written(func, args, kwargs)):
+            self.predictable = False
         if torch.Tag.data_dependent_output in func.tags or _shape_depends_on_values(func, args):
             self.predictable = False
         return func(*args, **kwargs)
 
-    def _note_writes(self, func: Any, args: Any, kwargs: Any) -> None:
-        named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-        for argument in func._schema.arguments:
-            if argument.alias_info is None or not argument.alias_info.is_write:
-                continue
+
+def _written(func: Any, args: Any, kwargs: Any) -> Iterator[int | None]:
+    """Yield the address of each tensor that an operation overwrites."""
+    named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+    for argument in func._schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write:
             value = named.get(argument.name)
-            for tensor in value if isinstance(value, (list, tuple)) else [value]:
-                address = memory_of(tensor)
-                copies = self._record.copies.items()
-                self.overwritten |= {name for name, copy in copies if memory_of(copy) == address}
-                self.predictable &= address not in self._own
+            yield from map(_memory_of, value if isinstance(value, (list, tuple)) else [value])
 
 
 def _shape_depends_on_values(func: Any, args: Any) -> bool:
@@ -224,7 +206,7 @@ def _shape_depends_on_values(func: Any, args: Any) -> bool:
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
 
 
-def memory_of(tensor: Any) -> int | None:
+def _memory_of(tensor: Any) -> int | None:
     """Return the address of a tensor's memory; None if it has none."""
     try:
         return tensor.untyped_storage().data_ptr()
