@@ -1,6 +1,5 @@
 """What most tests look at: the bundled model, the cat, and a tiny network that takes no time."""
 
-import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,16 +34,6 @@ def model() -> nn.Module:
 def second() -> nn.Module:
     """EfficientNet-Lite0: BatchNorm, residual sums, depthwise convolutions, a pooled head."""
     return viz.load_model("efficientnet_lite0")
-
-
-@pytest.fixture(scope="session")
-def clean_model(model: nn.Module) -> nn.Module:
-    """The bundled model without in-place operations, which captum's guided hooks cannot take."""
-    clean = copy.deepcopy(model)
-    for module in clean.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return clean
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Networks, photographs and references for ``test_oracle_*``: computations that we did not write.
+"""Networks, photographs and references: libraries' computations, and CAM papers' equations.
 
 Two networks with real weights see photographs; two seeded ones (residual sums; tokens) have weights
 of unit variance, so that nothing is equal because it is nothing. Each test first shows that its
@@ -96,6 +96,11 @@ def error(ours: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> float:
     return float(np.abs(ours - reference).max() / largest)
 
 
+def strongest(gradient: Tensor) -> Tensor:
+    """Return the largest absolute value over the channels, (H, W)."""
+    return gradient[0].detach().abs().amax(0)
+
+
 def attributed(method: str, c: Case) -> Tensor:
     """Return captum's attribution for the case's target, signed, (1, 3, H, W)."""
     x, target = c.x.clone().requires_grad_(), c.target
@@ -112,12 +117,71 @@ def attributed(method: str, c: Case) -> Tensor:
             return attr.IntegratedGradients(c.clean).attribute(
                 x, target=target, n_steps=PASSES, method="riemann_middle", internal_batch_size=1
             )
-        return attr.NoiseTunnel(attr.Saliency(c.clean)).attribute(
-            x.detach(),
-            nt_type="smoothgrad",
-            nt_samples=PASSES,
-            nt_samples_batch_size=1,
-            stdevs=0.15 * float(c.x.max() - c.x.min()),
-            target=target,
-            abs=False,
-        )
+        if method == "smoothgrad":
+            return attr.NoiseTunnel(attr.Saliency(c.clean)).attribute(
+                x.detach(),
+                nt_type="smoothgrad",
+                nt_samples=PASSES,
+                nt_samples_batch_size=1,
+                stdevs=0.15 * float(c.x.max() - c.x.min()),
+                target=target,
+                abs=False,
+            )
+    raise ValueError(method)
+
+
+@cache
+def both_sides(name: str, layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return activation and gradient (C, h, w) in float64, by a hook and ``backward``."""
+    c, kept = case(name), []
+
+    def keep(module: nn.Module, args: object, output: Tensor) -> None:
+        output.retain_grad()
+        kept.append(output)
+
+    handle = c.clean.get_submodule(layer).register_forward_hook(keep)
+    c.clean(c.x)[0, c.target].backward()
+    handle.remove()
+    c.clean.zero_grad()
+    sides = []
+    for value in (kept[0].detach(), kept[0].grad):
+        if value.ndim == 3:  # tokens: class token first, then 6 x 6 patches, row by row
+            value = value[:, 1:].reshape(1, 6, 6, -1).permute(0, 3, 1, 2)
+        sides.append(value[0].double().numpy())
+    return sides[0], sides[1]
+
+
+def maps(name: str, layer: str, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return our maps for the case's target and for another class, (h, w) each."""
+    c = case(name)
+    ours, wrong = viz.cam_sweep(
+        c.model, c.x, layers=[layer], targets=[c.target, c.other], method=method
+    ).frames
+    return ours, wrong
+
+
+# Channels of signed activations can sum to nearly 0, and the sum is a divisor: float32's rounding
+# of gradients, which we and the reference share up to 1e-7, grows there. The peers also add an
+# epsilon to that sum, 1e-7 and 1e-8.
+LIMITS = {"xgradcam": 1e-4, "gradcam++": 1e-4}
+
+
+def paper(method: str, a: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return a method's raw map by its paper's equation, in float64."""
+    sums = a.sum((1, 2), keepdims=True)
+    if method == "gradcam":  # Selvaraju et al. 2017, equations 1 and 2
+        weights = g.mean((1, 2), keepdims=True)
+    elif method == "xgradcam":  # Fu et al. 2020, equation 8
+        weighted = (g * a).sum((1, 2), keepdims=True)
+        weights = np.divide(weighted, sums, out=np.zeros_like(sums), where=sums != 0)
+    elif method == "gradcam++":  # Chattopadhay et al. 2018, equations 19 and 7
+        bottom = 2 * g**2 + sums * g**3
+        alpha = np.divide(g**2, bottom, out=np.zeros_like(g), where=bottom != 0)
+        weights = (alpha * np.maximum(g, 0)).sum((1, 2), keepdims=True)
+    elif method == "hirescam":  # Draelos and Carin 2020, equation 6
+        weights = g
+    elif method == "layercam":  # Jiang et al. 2021, equations 6 to 8
+        weights = np.maximum(g, 0)
+    else:
+        raise ValueError(method)
+    return np.maximum((weights * a).sum(0), 0)

@@ -1,47 +1,90 @@
-import warnings
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from captum.attr import GuidedBackprop, InputXGradient, Saliency
+from networks import seeded
+from oracles import case, equal, strongest, unequal
 from torch import Tensor, nn
 
 import vizhelpers as viz
 
 
-@pytest.fixture
-def images(cat: viz.Sample) -> Tensor:
-    return cat.x.clone().requires_grad_()
+@pytest.mark.parametrize("method", ["vanilla", "input_x_gradient", "integrated_gradients"])
+def test_saliency_equals_its_equation(tiny: nn.Module, noise: Tensor, method: str) -> None:
+    """The gradient; times the pixel; or its mean at 4 points of the way from black (Riemann)."""
+    net, points = copy.deepcopy(tiny).double(), [1.0]
+    if method == "integrated_gradients":
+        points = [0.125, 0.375, 0.625, 0.875]
+    x = noise.double()
+    gradient = sum(
+        torch.autograd.functional.jacobian(lambda t: net(t)[0, 2], x * p) for p in points
+    ) / len(points)
+    expected = strongest(gradient if method == "vanilla" else gradient * x)
+    ours, wrong = (
+        viz.saliency(tiny, noise, target=t, method=method, passes=4).frames[0] for t in (2, 3)
+    )
+    equal(ours, expected)
+    unequal(wrong, expected)
 
 
-def strongest(gradient: Tensor) -> np.ndarray:
-    return gradient[0].abs().amax(0).detach().numpy()
+@pytest.mark.parametrize("name", ["squeezenet", "efficientnet", "resnet"])
+def test_guided_equals_a_backward_pass_by_hand(name: str) -> None:
+    """Also where captum cannot: ReLU6, and one ReLU module that runs twice."""
+    c = case(name)
+    x = c.x.clone().requires_grad_()
+    with clamped_relus():
+        (reference,) = torch.autograd.grad(c.clean(x)[0, c.target], x)
+    ours, wrong, plain = (
+        viz.saliency(c.model, c.x, target=t, method=method).frames[0]
+        for t, method in ((c.target, "guided"), (c.other, "guided"), (c.target, "vanilla"))
+    )
+    equal(ours, strongest(reference))
+    unequal(wrong, strongest(reference))
+    unequal(plain, strongest(reference))
 
 
-def test_saliency_equals_captum(model: nn.Module, cat: viz.Sample, images: Tensor) -> None:
-    expected = strongest(Saliency(model).attribute(images, 281, abs=False))
-    assert expected.max() > 0
-    found = viz.saliency(model, cat, target=281)
-    assert found.frames.shape == (1, 224, 224)
-    np.testing.assert_allclose(found.frames[0], expected, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(viz.saliency(model, cat, target=282).frames[0], expected, atol=1e-3)
+class GuidedClamp(torch.autograd.Function):
+    """ReLU or ReLU6 with the backward pass of Springenberg et al. 2014, figure 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: float) -> Tensor:
+        ctx.save_for_backward((x > 0) & (x < top))
+        return x.clamp(0, top)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (open_,) = ctx.saved_tensors
+        return gradients[0] * open_ * (gradients[0] > 0), None
 
 
-def test_guided_equals_captum(
-    model: nn.Module, clean_model: nn.Module, cat: viz.Sample, images: Tensor
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = strongest(GuidedBackprop(clean_model).attribute(images, 281))
-    found = viz.saliency(model, cat, target=281, method="guided").frames[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(viz.saliency(model, cat, target=281).frames[0], expected, atol=1e-3)
+@contextmanager
+def clamped_relus() -> Iterator[None]:
+    """Give every ReLU module, in a ``with`` block, a forward pass whose backward pass is guided."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.ReLU, "forward", lambda self, x: GuidedClamp.apply(x, float("inf")))
+        patch.setattr(nn.ReLU6, "forward", lambda self, x: GuidedClamp.apply(x, 6.0))
+        yield
 
 
-def test_input_x_gradient_equals_captum(model: nn.Module, cat: viz.Sample, images: Tensor) -> None:
-    expected = strongest(InputXGradient(model).attribute(images, 281))
-    found = viz.saliency(model, cat, target=281, method="input_x_gradient").frames[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+def test_integrated_gradients_are_complete() -> None:
+    """They add up to f(x) - f(0), up to an error that falls with the steps (axiom 1)."""
+    with seeded(2):  # no weight is negative, so no attribution is, and the absolute values add up
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        net.append(nn.Linear(4, 3)).requires_grad_(False)
+        net[0].weight.abs_()
+        net[4].weight.abs_()
+        x = torch.rand(1, 1, 10, 10)
+    difference = (net(x) - net(torch.zeros_like(x)))[0, 2].item()
+    sums = [
+        viz.saliency(net, x, target=2, method="integrated_gradients", passes=n).frames.sum()
+        for n in (1, 40)
+    ]
+    assert sums[1] == pytest.approx(difference, rel=1e-4)
+    assert sums[0] != pytest.approx(difference, rel=1e-3)
 
 
 def test_saliency_predicts_what_a_nudge_does(tiny: nn.Module, noise: Tensor) -> None:
