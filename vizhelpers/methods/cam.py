@@ -187,22 +187,12 @@ def _by_layer(
     subject: Subject, layers: Sequence[str], targets: Sequence[Any], method: str
 ) -> list[ImageStack]:
     class_indices = subject.classes.indices(targets, len(subject.x))
-    record = _record(subject, layers, class_indices, method)
-    classes = targets_of(subject, class_indices, record.output)
-    return [
-        _layer_stack(
-            subject,
-            method,
-            _LayerMaps(
-                layer,
-                maps,
-                _meaning_of_zero(subject, layer, maps, record.gradients.get(layer)),
-                _notes(subject, layer, record, method, len(maps) * len(subject.x)),
-            ),
-            classes,
-        )
-        for layer, maps in _maps_of_layers(subject, record, classes, method).items()
-    ]
+    ending, gradient = Ending(), CAM_METHODS[method] == "gradient"
+    by_layer = _gradient_cams if gradient else _other_cams
+    cams, classes, output = by_layer(subject, layers, class_indices, method, ending)
+    why = already_probability(output, ending.of(output))
+    remark = f"of a probability ({why})" if why and CAM_METHODS[method] != "forward" else ""
+    return [_layer_stack(subject, method, layer, cams[layer], classes, remark) for layer in layers]
 
 
 @without_autocast()
@@ -236,127 +226,90 @@ def original_cam(
     for layer in layers:
         try:
             maps = as_maps(subject.model, layer, outputs[layer], subject.x).float()
-            cams = _by_head(subject.model, layer, maps, classes, output)
+            cams = [_Cam(cam) for cam in _by_head(subject.model, layer, maps, classes, output)]
         except ValueError as error:
             errors.append(error)
         else:
-            of_layer = _LayerMaps(layer, cams, "no support", [""] * (len(cams) * len(maps)))
-            return _layer_stack(subject, "cam", of_layer, classes)
+            return _layer_stack(subject, "cam", layer, cams, classes)
     raise errors[0]
 
 
 @dataclass(frozen=True)
-class _Record:
-    """Results of the passes that serve all layers.
+class _Cam:
+    """The maps of one class at one layer.
 
     Attributes:
-        maps: (N, C, h, w) of each layer.
-        gradients: of each layer, one for each class, in the layer's own shape; empty if the method
-            needs none.
-        output: the model's output.
-        already_probability: why the output is taken for probabilities, in words; "" for logits.
+        maps: (N, h, w).
+        zero: the meaning of a map that is zero everywhere.
+        remarks: a text for the title of each image's map; empty if there is none.
     """
 
-    maps: Mapping[str, Tensor]
-    gradients: Mapping[str, Sequence[Tensor]]
-    output: Any
-    already_probability: str
+    maps: Tensor
+    zero: str = "no support"
+    remarks: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _LayerMaps:
-    """One layer's maps.
-
-    Attributes:
-        layer: its dotted path.
-        maps: a tensor (N, h, w) for each class.
-        zero: the meaning of an all-zero map there.
-        notes: a remark for each map, class by class, or "".
-    """
-
-    layer: str
-    maps: Sequence[Tensor]
-    zero: str
-    notes: Sequence[str]
+_Cams = tuple[Mapping[str, Sequence[_Cam]], list[Target], Any]
+"""{layer: the maps of each class}, the classes, and the model's output."""
 
 
-def _record(
-    subject: Subject, layers: Sequence[str], class_indices: Sequence[ClassIndex], method: str
-) -> _Record:
-    model, x = subject.model, subject.x
+def _gradient_cams(
+    subject: Subject,
+    layers: Sequence[str],
+    class_indices: Sequence[ClassIndex],
+    method: str,
+    ending: Ending,
+) -> _Cams:
+    def cam_of(layer: str, activation: Tensor, gradient: Tensor) -> _Cam:
+        return _gradient_cam(subject, layer, method, activation, gradient)
 
-    def maps_of(layer: str, output: Tensor) -> Tensor:
-        return as_maps(model, layer, output, x).float()
-
-    gradients: Mapping[str, Sequence[Tensor]] = {}
-    ending = Ending()
-    if CAM_METHODS[method] == "gradient":
-        scores = [logit_of(index) for index in class_indices]
-        outputs, gradients, output = activations_and_gradients(
-            model, x, layers, scores, check=maps_of, ending=ending
-        )
-    else:
-        with ending:
-            outputs, output = captured(model, x, layers)
-    maps = {layer: maps_of(layer, outputs[layer]) for layer in layers}
-    return _Record(maps, gradients, output, already_probability(output, ending.of(output)))
-
-
-def _meaning_of_zero(
-    subject: Subject, layer: str, maps: Sequence[Tensor], gradients: Sequence[Tensor] | None
-) -> str:
-    """Return why a map of this layer is zero everywhere, if one is."""
-    # Gradients are large, so they are read only if a map is zero.
-    if gradients is None or all(cam.any() for of_class in maps for cam in of_class):
-        return "no support"
-    if any(as_maps(subject.model, layer, g, subject.x).any() for g in gradients):
-        return "no support"
-    # A transformer's last block: the class token has a gradient, its patches have none.
-    if any(g.any() for g in gradients):
-        return "after it, only the class token is read"
-    return "no support"
+    scores = [logit_of(index) for index in class_indices]
+    _, cams, output = activations_and_gradients(
+        subject.model,
+        subject.x,
+        layers,
+        scores,
+        check=lambda layer, output: as_maps(subject.model, layer, output, subject.x),
+        reduce=cam_of,
+        ending=ending,
+    )
+    return cams, targets_of(subject, class_indices, output), output
 
 
-def _notes(subject: Subject, layer: str, record: _Record, method: str, count: int) -> list[str]:
-    """Return a remark for the title of each of ``count`` maps, or ""."""
-    why = record.already_probability
-    common = f"of a probability ({why})" if why and CAM_METHODS[method] != "forward" else ""
-    if method != "gradcam++":
-        return [common] * count
-    maps = record.maps[layer]
-    gradients = [
-        as_maps(subject.model, layer, g, subject.x).float() for g in record.gradients[layer]
-    ]
-    pairs = [pair for of_class in gradients for pair in zip(maps, of_class, strict=True)]
-    return [" · ".join(filter(None, (common, signed_weights(a, g)))) for a, g in pairs]
-
-
-def _maps_of_layers(
-    subject: Subject, record: _Record, classes: Sequence[Target], method: str
-) -> dict[str, list[Tensor]]:
-    """Return for each layer a map (N, h, w) of each class."""
-    model, x = subject.model, subject.x
+def _gradient_cam(
+    subject: Subject, layer: str, method: str, activation: Tensor, gradient: Tensor
+) -> _Cam:
     equation = METHODS[method].equation
+    assert equation is not None
+    a, g = (as_maps(subject.model, layer, t, subject.x).float() for t in (activation, gradient))
+    maps = _by_equation(equation, a, g)
+    remarks = list(map(signed_weights, a, g)) if method == "gradcam++" else []
+    # A transformer's last block: the class token has a gradient, its patches have none.
+    only_class_token = not maps.any() and not g.any() and bool(gradient.any())
+    zero = "after it, only the class token is read" if only_class_token else "no support"
+    return _Cam(maps, zero, remarks)
+
+
+def _other_cams(
+    subject: Subject,
+    layers: Sequence[str],
+    class_indices: Sequence[ClassIndex],
+    method: str,
+    ending: Ending,
+) -> _Cams:
+    model, x, equation = subject.model, subject.x, METHODS[method].equation
+    with ending:
+        outputs, output = captured(model, x, layers)
+    classes = targets_of(subject, class_indices, output)
+    maps = {layer: as_maps(model, layer, outputs[layer], x).float() for layer in layers}
     if CAM_METHODS[method] == "perturbation":
         indices = [target.indices for target in classes]
-        return perturbation_cams(model, x, record.maps, indices, record.output, method)
-    if equation is None:
-        return {
-            layer: _by_head(model, layer, maps, classes, record.output)
-            for layer, maps in record.maps.items()
-        }
-    if not record.gradients:  # the same map for all classes
-        return {
-            layer: [_by_equation(equation, maps, maps)] * len(classes)
-            for layer, maps in record.maps.items()
-        }
-    return {
-        layer: [
-            _by_equation(equation, maps, as_maps(model, layer, gradient, x).float())
-            for gradient in record.gradients[layer]
-        ]
-        for layer, maps in record.maps.items()
-    }
+        cams = perturbation_cams(model, x, maps, indices, output, method)
+    elif equation is None:
+        cams = {layer: _by_head(model, layer, a, classes, output) for layer, a in maps.items()}
+    else:  # the same map for all classes
+        cams = {layer: [_by_equation(equation, a, a)] * len(classes) for layer, a in maps.items()}
+    return {layer: list(map(_Cam, of_layer)) for layer, of_layer in cams.items()}, classes, output
 
 
 def _by_equation(equation: Equation, maps: Tensor, gradients: Tensor) -> Tensor:
@@ -374,20 +327,26 @@ def _by_head(
 
 
 def _layer_stack(
-    subject: Subject, method: str, of_layer: _LayerMaps, classes: Sequence[Target]
+    subject: Subject,
+    method: str,
+    layer: str,
+    cams: Sequence[_Cam],
+    classes: Sequence[Target],
+    remark: str = "",
 ) -> ImageStack:
-    frames = torch.cat(list(of_layer.maps)).cpu().numpy()
+    frames = torch.cat([cam.maps for cam in cams]).cpu().numpy()
     images = len(subject.x)
     axes: dict[str, Sequence[object]] = {
-        "layer": [of_layer.layer],
+        "layer": [layer],
         "class": [target.name for target in classes],
     }
     if images > 1:
         axes["image"] = range(images)
-    titles = [target.title(n) for target in classes for n in range(images)]
     titles = [
-        title + ("" if m.any() else f" · all zero: {of_layer.zero}") + (note and f" · {note}")
-        for title, m, note in zip(titles, frames, of_layer.notes, strict=True)
+        " · ".join(filter(None, (target.title(n), zero, remark, *cam.remarks[n : n + 1])))
+        for target, cam in zip(classes, cams, strict=True)
+        for n, of_image in enumerate(cam.maps)
+        for zero in ["" if of_image.any() else f"all zero: {cam.zero}"]
     ]
     return _stack(subject, method, frames, axes, titles)
 

@@ -99,8 +99,9 @@ def activations_and_gradients(
     scores: Sequence[Score],
     *,
     check: Callable[[str, Tensor], object] | None = None,
+    reduce: Callable[[str, Tensor, Tensor], Any] = lambda name, activation, gradient: gradient,
     ending: Ending | None = None,
-) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]], Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, tuple[Any, ...]], Tensor]:
     """Return each layer's activations, their gradient for each score, and the logits.
 
     One forward pass, and one backward pass for each score, serve all layers.
@@ -112,6 +113,8 @@ def activations_and_gradients(
         scores: functions from logits (N, classes) to a scalar, such as ``logit_of(281)``.
         check: called with each layer's path and activation before the backward passes; it raises an
             error if the caller cannot use the activation.
+        reduce: called after each backward pass with each layer's path, activation and gradient;
+            returns what is kept instead of the gradient.
         ending: watches the forward pass.
 
     Returns:
@@ -130,13 +133,13 @@ def activations_and_gradients(
             if check is not None:
                 check(name, out)
         tensors, what = list(outputs.values()), [f"layer {name!r}" for name in names]
-        rows = [
-            gradients_of(score(output), tensors, model, what, retain_graph=True)
-            for score in steps(scores, "class")
-        ]
-    activations = {name: out.detach() for name, out in outputs.items()}
-    gradients = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return activations, gradients, output.detach()
+        activations = {name: out.detach() for name, out in outputs.items()}
+        kept: dict[str, list[Any]] = {name: [] for name in names}
+        for score in steps(scores, "class"):
+            gradients = gradients_of(score(output), tensors, model, what, retain_graph=True)
+            for name, gradient in zip(names, gradients, strict=True):
+                kept[name].append(reduce(name, activations[name], gradient))
+    return activations, {name: tuple(row) for name, row in kept.items()}, output.detach()
 
 
 def input_gradient(model: nn.Module, x: Tensor, score: Score, *, guided: bool = False) -> Tensor:
