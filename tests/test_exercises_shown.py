@@ -112,26 +112,26 @@ def test_progress_is_kept_in_a_file_beside_the_notebook() -> None:
     table = viz.progress().text
     assert "| 04.1 | derive | how many pixels a cell sees | ✔ | 2 | 0 |  |" in table
     assert "| 01.1 | derive | a convolution's output shape | · | 0 | 0 | shown |" in table
-    assert table.endswith("1 of 21 solved.")
+    assert table.endswith(f"1 of {len(EXERCISES)} solved.")
 
 
 def test_a_wrong_answer_later_does_not_undo_what_was_solved() -> None:
     solve()
     viz.check("04.1", 7, lambda layers: 7)
-    assert "1 of 21 solved" in viz.progress().text
+    assert f"1 of {len(EXERCISES)} solved" in viz.progress().text
 
 
 def test_another_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     solve()
     monkeypatch.setattr(progress_file, "_in_memory", {})
-    assert "1 of 21 solved" in viz.progress().text
+    assert f"1 of {len(EXERCISES)} solved" in viz.progress().text
 
 
 def test_in_colab_memory_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     solve()
     assert not list(Path.cwd().iterdir())
-    assert "1 of 21 solved" in viz.progress().text
+    assert f"1 of {len(EXERCISES)} solved" in viz.progress().text
 
 
 def test_where_the_folder_takes_no_file_memory_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_where_the_folder_takes_no_file_memory_keeps_it(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "write_text", refuse)
     assert solve()
-    assert "1 of 21 solved" in viz.progress().text
+    assert f"1 of {len(EXERCISES)} solved" in viz.progress().text
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"04.1": 3}', "\udcff"])
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_not_lost(text: str) -> None
     raw = text.encode("utf-8", "surrogateescape")
     Path(progress_file.FILE).write_bytes(raw)
     assert solve()
-    assert "1 of 21 solved" in viz.progress().text
+    assert f"1 of {len(EXERCISES)} solved" in viz.progress().text
     (aside,) = Path.cwd().glob("vizhelpers-progress-unreadable-*.json")
     assert aside.read_bytes() == raw
 
@@ -157,7 +157,7 @@ def test_a_file_that_was_edited_by_hand_breaks_nothing() -> None:
     Path(progress_file.FILE).write_text(
         '{"04.1": {"tries": "many", "hints": -5, "solved": 1}, "99.9": {}}'
     )
-    assert "0 of 21 solved" in viz.progress().text
+    assert f"0 of {len(EXERCISES)} solved" in viz.progress().text
     solve()
     viz.hint("04.1")
     assert "| ✔ | 1 | 1 |" in viz.progress().text
