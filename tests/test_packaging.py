@@ -1,4 +1,4 @@
-"""What is shipped: wheel, sdist, environment file, and the report of ``python -m vizhelpers``."""
+"""What is shipped (wheel, sdist, environment file, ``python -m vizhelpers``); length of tests."""
 
 import re
 import subprocess
@@ -145,6 +145,13 @@ def test_every_link_to_a_file_leads_to_one(page: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert links or page == "CONTRIBUTING.md"
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_no_file_of_tests_has_over_500_lines() -> None:
+    files = list((ROOT / "tests").rglob("*.py"))
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert str(Path(__file__)) in lengths
+    assert {name: count for name, count in lengths.items() if count > 500} == {}
 
 
 def test_report_names_versions_device_and_weights() -> None:
