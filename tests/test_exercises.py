@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 from wrong_answers import WRONG
 
 import vizhelpers as viz
-from tools.build_notebooks import NOTEBOOKS, names
+from tools.build_notebooks import names, read_built
 from vizhelpers.exercises import judges, plain
 from vizhelpers.exercises.catalogue import EXERCISES
 from vizhelpers.exercises.comparison import TOLERANCE
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 @pytest.mark.parametrize("name", names())
 def test_each_notebook_ends_with_its_three_exercises_unanswered(name: str) -> None:
     number = name[:2]
-    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    cells = read_built(name).cells
     title = next(i for i, c in enumerate(cells) if c.source.startswith("## Exercises"))
     code = [cell for cell in cells[title:] if cell.cell_type == "code"]
     assert [re.findall(r'viz\.check\("([\d.]+)"', cell.source) for cell in code] == [

@@ -12,31 +12,23 @@ import pytest
 from nbformat import NotebookNode
 
 from tools import build_notebooks, student_notebooks
-from tools.build_notebooks import LARGEST, NOTEBOOKS, SOURCES, WIDGET_VIEW
+from tools.build_notebooks import LARGEST, NOTEBOOKS, ROOT, SOURCES, WIDGET_VIEW
 
-SERIES = [
-    "01_print",
-    "02_torchinfo",
-    "03_kernels",
-    "04_hooks",
-    "05_cam",
-    "06_flashtorch",
-    "07_your_model",
-]
+SERIES = build_notebooks.names()
 HEADINGS = ["Where this picture misleads", "Summary", "References"]
 # A folder of this or any other machine; a web address and `a/tmp/b` are none.
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:-])(/(home|root|Users|tmp|var|usr|opt)/|[A-Za-z]:\\)")
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
-@pytest.fixture(params=build_notebooks.names())
+@pytest.fixture(params=SERIES)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
 def notebook(name: str) -> NotebookNode:
-    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    return build_notebooks.read_built(name)
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -59,9 +51,15 @@ def texts(output: NotebookNode) -> list[str]:
     return [str(output.get("text", "")), *(str(data[kind]) for kind in kinds)]
 
 
-def test_the_series_has_its_seven_notebooks_and_no_more() -> None:
-    assert build_notebooks.names() == SERIES
-    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == SERIES
+def test_notebooks_are_numbered_without_gaps_and_each_has_a_source() -> None:
+    assert [name[:3] for name in SERIES] == [f"{i:02d}_" for i in range(1, len(SERIES) + 1)]
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} <= set(SERIES)
+
+
+def test_readmes_table_has_one_row_for_each_notebook_in_order() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\w+)\]\(notebooks/(\w+)\.ipynb\) \|", readme, re.MULTILINE)
+    assert rows == [(name, name) for name in SERIES]
 
 
 def test_source_and_notebook_have_the_same_cells_badge_and_setup_cell(name: str) -> None:
@@ -115,7 +113,7 @@ def test_no_widget_state_and_no_pairing_is_saved(name: str, notebook: NotebookNo
             assert WIDGET_VIEW not in output.get("data", {}), where(name, cell)
 
 
-def test_a_notebook_stays_small(name: str) -> None:
+def test_a_notebook_stays_small(name: str, notebook: NotebookNode) -> None:
     size = (NOTEBOOKS / f"{name}.ipynb").stat().st_size
     assert size <= LARGEST, f"{name}: {size / 1e6:.2f} MB"
 
@@ -143,12 +141,12 @@ def test_the_notebook_has_its_anatomy(name: str, notebook: NotebookNode) -> None
         assert re.search(rf"^##+ .*{heading}", prose, re.MULTILINE), f"{name}: no {heading!r}"
 
 
-def test_an_explorer_is_there_and_shows_its_picture_without_widgets(
+def test_a_panel_is_there_and_shows_its_picture_without_widgets(
     name: str, notebook: NotebookNode
 ) -> None:
-    explorers = [cell for cell in code_cells(notebook) if "viz.explore_" in cell.source]
-    kinds = {kind for cell in explorers for out in cell.outputs for kind in out.get("data", {})}
-    assert explorers, f"{name}: no viz.explore_…"
+    panels = [cell for cell in code_cells(notebook) if "viz.explore_" in cell.source]
+    kinds = {kind for cell in panels for out in cell.outputs for kind in out.get("data", {})}
+    assert panels, f"{name}: no viz.explore_…"
     assert {"image/png", "text/plain"} <= kinds, f"{name}: the panel shows {sorted(kinds)}"
 
 
@@ -157,11 +155,11 @@ def test_a_class_gets_the_notebooks_without_outputs(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["student_notebooks", str(tmp_path)])
     student_notebooks.main()
-    for name in build_notebooks.names():
+    for name in SERIES:
         empty = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
         assert not any(cell.outputs or cell.execution_count for cell in code_cells(empty))
         assert build_notebooks.cells(empty) == build_notebooks.cells(
-            nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+            build_notebooks.read_built(name)
         )
 
 

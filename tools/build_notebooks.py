@@ -18,6 +18,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -37,6 +39,10 @@ PHOTOGRAPHIC = 120_000  # bytes of PNG above which colours are rounded; maps and
 COARSE = 6  # levels, of 256; the eye does not see it, and the file is half as large
 Found = TypeVar("Found")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+class BuildError(Exception):
+    """A notebook cannot be built or read; the message is a sentence for the author."""
 
 
 def repository() -> str:
@@ -67,16 +73,40 @@ def badge(name: str) -> str:
 
 
 def read_source(name: str) -> NotebookNode:
-    """Read a source, with today's setup cell and badge in it."""
-    notebook = jupytext.read(SOURCES / f"{name}.md", fmt="md:myst")
+    """Read a source, with today's setup cell and badge in it.
+
+    Raises:
+        BuildError: another cell stands where the title or the setup cell belongs; it would be lost.
+    """
+    path = SOURCES / f"{name}.md"
+    notebook = jupytext.read(path, fmt="md:myst")
     first = notebook.cells[0]
+    if first.cell_type != "markdown":
+        raise BuildError(f"{path}: the first cell is code; it must be Markdown, with the title.")
+    setup = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
+    if setup is None or not is_setup(setup):
+        content = "there is none" if setup is None else f"it begins {first_line(setup)!r}"
+        raise BuildError(
+            f"{path}: the first code cell is reserved for the setup cell, but {content}. "
+            "Put an empty code cell before all others; this tool fills it."
+        )
     text = re.sub(r"^\[!\[Open in Colab\].*\n+", "", first.source, flags=re.MULTILINE)
     title, _, rest = text.partition("\n")
     first.source = f"{title}\n\n{badge(name)}\n\n{rest.strip()}".strip()
-    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
     setup.source = setup_source()
     setup.metadata["tags"] = ["setup"]
     return notebook
+
+
+def is_setup(cell: NotebookNode) -> bool:
+    """Tell whether a code cell is the setup cell, of whatever version, or empty."""
+    source = cell.source.strip()
+    return "setup" in cell.metadata.get("tags", []) or source in ("", setup_source())
+
+
+def first_line(cell: NotebookNode) -> str:
+    """Return a cell's first line that is not blank."""
+    return cell.source.strip().partition("\n")[0]
 
 
 def write_source(name: str, notebook: NotebookNode) -> None:
@@ -101,14 +131,20 @@ def write_source(name: str, notebook: NotebookNode) -> None:
 
 
 def execute(notebook: NotebookNode) -> None:
-    """Run all cells, top to bottom, in an empty folder, on one core.
+    """Run all cells, top to bottom, in an empty folder, with this clone's ``vizhelpers``.
 
-    One thread each: OpenMP waits by turning, and would take the cores of the notebooks beside it.
+    One thread each: idle OpenMP threads spin, and would slow down the notebooks beside this one.
     """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as folder:
-        resources = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
-        client.execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
+        client = NotebookClient(
+            notebook,
+            timeout=300,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            extra_arguments=["--log-level=ERROR"],  # no warning that TCP is not encrypted
+        )
+        client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path})
 
 
 def on_all_cores(step: Callable[[str], Found], chosen: Iterable[str]) -> list[Found]:
@@ -209,13 +245,38 @@ def build(name: str) -> list[str]:
     notebook = read_source(name)
     write_source(name, notebook)
     start = time.perf_counter()
-    execute(notebook)
+    try:
+        execute(notebook)
+    except CellExecutionError as error:
+        raise BuildError(f"{name}, {failure(notebook, error)}") from error
     clean(notebook)
     path = NOTEBOOKS / f"{name}.ipynb"
     nbformat.write(notebook, path)
     size = path.stat().st_size / 1e6
     print(f"{name}: {time.perf_counter() - start:.1f} s, {size:.2f} MB", flush=True)
     return [f"{name}, {complaint}" for complaint in complaints(notebook)]
+
+
+def failure(notebook: NotebookNode, error: CellExecutionError) -> str:
+    """Return which cell failed, as it is numbered in Jupyter, and the error's last line."""
+    run = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    kinds = [[output.output_type for output in cell.outputs] for cell in run]
+    i = next(i for i, outputs in enumerate(kinds) if "error" in outputs)
+    last = error.evalue.strip().rpartition("\n")[2]
+    return f"cell [{i + 1}], which begins {first_line(run[i])!r}: {error.ename}: {last}"
+
+
+def read_built(name: str) -> NotebookNode:
+    """Read a notebook with its outputs.
+
+    Raises:
+        BuildError: the source was not built yet; the message has the command.
+    """
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if not path.exists():
+        command = f"uv run python -m tools.build_notebooks {name}"
+        raise BuildError(f"{name}: not built yet: run `{command}`.")
+    return nbformat.read(path, as_version=4)
 
 
 def cells(notebook: NotebookNode) -> list[tuple[str, str, Any]]:
@@ -228,10 +289,7 @@ def cells(notebook: NotebookNode) -> list[tuple[str, str, Any]]:
 
 def differences(name: str) -> list[str]:
     """Return in which cells a notebook is not what its source says."""
-    path = NOTEBOOKS / f"{name}.ipynb"
-    if not path.exists():
-        return [f"{name}: not built yet"]
-    ours, theirs = cells(read_source(name)), cells(nbformat.read(path, as_version=4))
+    ours, theirs = cells(read_source(name)), cells(read_built(name))
     written = cells(jupytext.read(SOURCES / f"{name}.md", fmt="md:myst"))
     found = [f"{name}: {len(ours)} cells in md, {len(theirs)} in ipynb"] * (
         len(ours) != len(theirs)
@@ -244,13 +302,21 @@ def differences(name: str) -> list[str]:
     return found
 
 
+def complaints_of(step: Callable[[str], list[str]], name: str) -> list[str]:
+    """Return the complaints of ``build`` or ``differences``, or the error that ended it."""
+    try:
+        return step(name)
+    except BuildError as error:
+        return [str(error)]
+
+
 def main() -> None:
     """Build or check the notebooks that are named, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="such as 03_kernels; all where none is named")
     parser.add_argument("--check", action="store_true", help="compare only")
     chosen = parser.parse_args()
-    step = differences if chosen.check else build
+    step = partial(complaints_of, differences if chosen.check else build)
     found = on_all_cores(step, chosen.names or names())
     sys.exit("\n".join(chain.from_iterable(found)) or 0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from tools.build_notebooks import NOTEBOOKS, names
+from tools.build_notebooks import names, read_built
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     for name in names():
-        notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        notebook = read_built(name)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
