@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from small_notebooks import panel_of
 from torch import nn
 from torchvision import models
 
@@ -162,10 +163,20 @@ def filters(state: State) -> Expected:
 
 
 ORACLES: dict[str, Oracle] = {
-    "01_print": structure,
-    "02_torchinfo": summary,
-    "03_kernels": kernels,
-    "04_hooks": feature_maps,
-    "05_cam": cam,
-    "06_flashtorch": filters,
+    "explore_module_tree": structure,
+    "explore_summary": summary,
+    "explore_kernels": kernels,
+    "explore_feature_maps": feature_maps,
+    "explore_cam": cam,
+    "explore_activation_maximization": filters,
 }
+
+
+def oracle_of(cell: str) -> Oracle:
+    """Return the function that computes what the panel of a notebook's cell must show."""
+    panel = panel_of(cell)
+    assert panel in ORACLES, (
+        f"viz.{panel}: no function computes what it must show. Write it in "
+        f"tests/browser/expected_pictures.py and add it to ORACLES, beside {', '.join(ORACLES)}."
+    )
+    return ORACLES[panel]
