@@ -27,32 +27,22 @@ Colours = dict[tuple[int, int], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Case:
-    """One picture.
+    """One picture: what is unusual about it, and what ``load_image`` has to make of it."""
 
-    Attributes:
-        name: what is wrong or unusual about it.
-        make: called with an empty folder; returns what ``load_image`` gets.
-        outcome: "reads", "refused" or "either".
-        size: (width, height) of what is read.
-        colours: (x, y) -> the colour there.
-        tolerance: by how much a channel may differ, in lossy formats.
-    """
-
+    outcome: str  # "reads", "refused" or "either"
     name: str
-    make: Callable[[Path], Any]
-    outcome: str
-    size: tuple[int, int] | None = None
-    colours: Colours | None = None
-    tolerance: int = 0
+    source: Any  # what ``load_image`` gets, or a function of an empty folder that returns that
+    colours: Colours | None = None  # (x, y) -> the colour there
+    tolerance: int = 0  # by how much a channel may differ, in lossy formats
+    size: tuple[int, int] = (WIDE, HIGH)  # of what is read
+    words: str = ""  # a regular expression that the error has to match
+
+    def make(self, folder: Path) -> Any:
+        """Return what ``load_image`` gets; a file is written into the empty folder."""
+        return self.source(folder) if callable(self.source) else self.source
 
 
-def case(outcome: str, name: str, source: Any, colours: Colours | None = None, tolerance: int = 0,
-         size: tuple[int, int] = (WIDE, HIGH)) -> Case:  # fmt: skip
-    make = source if callable(source) else lambda folder: source
-    return Case(name, make, outcome, size, colours, tolerance)
-
-
-reads, refused, either = (partial(case, outcome) for outcome in ("reads", "refused", "either"))
+reads, refused, either = (partial(Case, outcome) for outcome in ("reads", "refused", "either"))
 
 
 def saved_as(name: str | bytes, data: bytes) -> Callable[[Path], Any]:
@@ -83,13 +73,11 @@ def quarters() -> np.ndarray:
     return rows.repeat(HIGH // 2, axis=0).repeat(WIDE // 2, axis=1)
 
 
-FINE: dict[str, tuple[dict[str, Any], int]] = {  # how each format keeps colours, and how well
-    "PNG": ({}, 0),
+# How each format keeps colours, and how well.
+FINE: dict[str, tuple[dict[str, Any], int]] = {
+    **dict.fromkeys(("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"), ({}, 0)),
     "JPEG": ({"quality": 95, "subsampling": 0}, 8),
     "WEBP": ({"lossless": True}, 0),
-    "TIFF": ({}, 0),
-    "GIF": ({}, 0),
-    "BMP": ({}, 0),
 }
 NOISE = np.random.default_rng(0).integers(0, 256, (HIGH, WIDE, 3), dtype=np.uint8)
 # No format can make noise small: cut anywhere, pixels are missing.
@@ -100,7 +88,14 @@ FILES = {kind: encoded(NOISE, kind) for kind in (*FINE, "PPM", "JPEG2000")} | {
 PLAIN = encoded(quarters(), "PNG")
 
 
-# ------------------------------------------------------------ damaged
+def kept(kind: str, name: str = "", behind: bytes = b"", **options: Any) -> Case:
+    """Return the quarters in a format that keeps their colours, and other bytes behind them."""
+    fine, tolerance = FINE[kind]
+    data = encoded(options.pop("image", quarters()), kind, **fine, **options)
+    return reads(f"{kind}{name}", data + behind, CORNERS, tolerance)
+
+
+# --- damaged
 
 
 def truncated() -> Iterator[Case]:
@@ -109,33 +104,34 @@ def truncated() -> Iterator[Case]:
         for percent in (2, 45, 90):
             # A JPEG 2000 is made to be cut: what is there is a coarser picture.
             outcome = either if kind == "JPEG2000" and percent > 2 else refused
-            yield outcome(f"{kind} cut at {percent} %", data[: len(data) * percent // 100])
+            words = "truncated" if kind == "PNG" and percent > 2 else ""
+            cut = data[: len(data) * percent // 100]
+            yield outcome(f"{kind} cut at {percent} %", cut, words=words)
         yield refused(f"first 4 bytes of a {kind}", data[:4])
     yield reads("PNG without its last chunk", PLAIN[:-12], CORNERS)
     yield reads("JPEG, and a second one behind it", 2 * FILES["JPEG"])
-    for kind, (options, loose) in FINE.items():
-        data = encoded(quarters(), kind, **options) + b"\xff\0rubbish" * 99
-        yield reads(f"{kind}, and rubbish behind it", data, CORNERS, loose)
+    yield from (kept(kind, ", and rubbish behind it", b"\xff\0rubbish" * 99) for kind in FINE)
 
 
 def flipped() -> Iterator[Case]:
     """Files with a wrong bit, in a checked chunk or in unchecked pixels, and noise."""
     rng = np.random.default_rng(1)
+    noise = np.random.default_rng(2).integers(0, 256, 4000, dtype=np.uint8).tobytes()
     for kind, data in FILES.items():
         yield refused(f"{kind} with a wrong signature", b"\x01\x02" + data[2:])
+        yield refused(f"beginning of a {kind}, then noise", data[:12] + noise)
         places = (16, 20, 24) if kind == "PNG" else rng.integers(len(data) // 2, len(data) - 40, 4)
         outcome = refused if kind == "PNG" else reads if kind in ("BMP", "PPM", "TIFF") else either
         for at in map(int, places):
             spoilt = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-            yield outcome(f"{kind} with a wrong bit in byte {at}", spoilt)
-    noise = rng.integers(0, 256, 4000, dtype=np.uint8).tobytes()
-    for kind, data in FILES.items():
-        yield refused(f"beginning of a {kind}, then noise", data[:12] + noise)
+            words = "a PNG picture, and damaged" if kind == "PNG" else ""
+            yield outcome(f"{kind} with a wrong bit in byte {at}", spoilt, words=words)
     for length in (1, 10, 1000):
-        yield refused(f"{length} bytes of noise", b"\x01" + noise[:length])
+        words = "not those of any known kind of picture"
+        yield refused(f"{length} bytes of noise", b"\x01" + noise[:length], words=words)
 
 
-# ------------------------------------------------------------ bombs
+# --- bombs
 
 
 def png_claiming(width: int, height: int, data: bytes = PLAIN) -> bytes:
@@ -147,7 +143,7 @@ def png_claiming(width: int, height: int, data: bytes = PLAIN) -> bytes:
 def bombs() -> Iterator[Case]:
     """Small files that would unpack to something enormous, or keep a decoder busy."""
     for size in ((60_000, 60_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 8), (9_500, 9_500)):
-        yield refused(f"PNG that claims {size}", png_claiming(*size))
+        yield refused(f"PNG that claims {size}", png_claiming(*size), words="pixels")
     icon = b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, 70, 22)
     yield refused("icon around such a PNG", icon + png_claiming(60_000, 60_000))
     real = encoded(flat(0, "1", (30_000, 30_000)), "PNG")
@@ -177,7 +173,7 @@ def bombs() -> Iterator[Case]:
     yield refused(f"JPEG that is drawn 20,000 times, {len(scans) // 1000} kB", scans)
 
 
-# ------------------------------------------------------------ unusual, but pictures
+# --- unusual, but pictures
 
 
 def modes() -> Iterator[Case]:
@@ -186,19 +182,18 @@ def modes() -> Iterator[Case]:
     indexed = rgb.quantize(8)
     index = indexed.getpixel((8, 8))
     clear = Image.fromarray(np.dstack([quarters(), np.zeros((HIGH, WIDE), dtype=np.uint8)]))
-    pages: dict[str, Any] = {"save_all": True, "append_images": [flat(RED), flat(BLUE)]}
-    for kind, (options, loose) in FINE.items():
-        yield reads(kind, encoded(rgb, kind, **options), CORNERS, loose)
+    half = encoded(flat((0, 0, 0, 128), "RGBA"), "PNG")
+    yield from map(kept, FINE)
     for kind in ("PNG", "GIF"):
         yield reads(f"palette {kind}", encoded(indexed, kind), CORNERS)
         data = encoded(indexed, kind, transparency=index)
         yield reads(f"palette {kind}, red is transparent", data, red_is_clear)
     yield reads("PNG, red is transparent", encoded(rgb, "PNG", transparency=RED), red_is_clear)
     yield reads("PNG, all transparent", encoded(clear, "PNG"), dict.fromkeys(CORNERS, WHITE))
-    half = encoded(flat((0, 0, 0, 128), "RGBA"), "PNG")
     yield reads("PNG, black, half transparent", half, {(8, 8): (127,) * 3}, 1)
     for kind in ("GIF", "TIFF"):
-        yield reads(f"first of three in a {kind}", encoded(rgb, kind, **pages), CORNERS)
+        pages = [flat(RED), flat(BLUE)]
+        yield kept(kind, ", first of three", image=rgb, save_all=True, append_images=pages)
     for ink, colour in (((0, 255, 255, 0), RED), ((0, 0, 0, 0), WHITE), ((0, 0, 0, 255), BLACK)):
         for kind in ("JPEG", "TIFF"):
             data = encoded(flat(ink, "CMYK"), kind)
@@ -223,10 +218,9 @@ def _greys() -> Iterator[Case]:
     for value in (np.nan, np.inf, -500.0, 1e9):
         samples[3, 3] = value
         yield refused(f"float TIFF with {value}", encoded(samples, "TIFF"))
-    numbers = deep.astype(np.int32)
-    for value in (65_535, -7, 2**30):
+    for value, outcome in ((65_535, reads), (-7, refused), (2**30, refused)):
+        numbers = deep.astype(np.int32)
         numbers[0] = value
-        outcome = reads if value == 65_535 else refused
         yield outcome(f"32-bit TIFF with {value}", encoded(numbers, "TIFF"), middle)
 
 
@@ -235,14 +229,13 @@ def orientations() -> Iterator[Case]:
     upright = Image.fromarray(quarters())
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's names of what a camera did
     for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
-        options, loose = FINE[kind]
         for orientation in range(10) if kind == "JPEG" else (1, 6):
             exif = Image.Exif()
             exif[0x0112] = orientation
             method = undo.get(orientation)
             stored = upright if method is None else upright.transpose(Image.Transpose(method))
-            data = encoded(stored, kind, exif=exif, **options)
-            yield reads(f"{kind} with EXIF orientation {orientation}", data, CORNERS, loose)
+            yield kept(kind, f" with EXIF orientation {orientation}", image=stored, exif=exif)
+        yield kept(kind, ", colour profile of noise", icc_profile=b"\xff" * 300)
     head, entry = b"II*\0\x08\0\0\0", struct.pack("<HHHI", 1, 0x0112, 3, 1)
     damaged = {
         "no TIFF": b"rubbish",
@@ -253,15 +246,9 @@ def orientations() -> Iterator[Case]:
         "as a fraction": head + struct.pack("<HHHIIIII", 1, 0x0112, 5, 1, 26, 0, 6, 0),
         "noise": NOISE.tobytes()[:600],
     }
-    for name, exif in damaged.items():
+    for name, data in damaged.items():
         for kind in ("JPEG", "PNG"):
-            options, loose = FINE[kind]
-            data = encoded(upright, kind, exif=b"Exif\0\0" + exif, **options)
-            yield reads(f"{kind}, EXIF: {name}", data, CORNERS, loose)
-    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
-        options, loose = FINE[kind]
-        data = encoded(upright, kind, icc_profile=b"\xff" * 300, **options)
-        yield reads(f"{kind}, colour profile of noise", data, CORNERS, loose)
+            yield kept(kind, f", EXIF: {name}", exif=b"Exif\0\0" + data)
 
 
 def sizes() -> Iterator[Case]:
@@ -273,31 +260,38 @@ def sizes() -> Iterator[Case]:
     yield reads(f"PNG of 5000 x 5000 in {len(large) // 1000} kB", large, size=(5000, 5000))
 
 
-# ------------------------------------------------------------ not pictures
+# --- not pictures
 
 
 def not_pictures() -> Iterator[Case]:
     """What lies in a folder of photographs after a download went wrong: each kind with a text."""
     npy = io.BytesIO()
     np.save(npy, quarters())
-    beginnings = {
-        "zero bytes": b"", "spaces": b" " * 1000, "zeros": bytes(900), "text": b"a photograph",
-        "HTML": b"<!DOCTYPE html><title>404 Not Found</title>", "PDF": b"%PDF-1.7\n1 0 obj\n",
-        "HTML with a byte order mark": b"\xef\xbb\xbf\n <html>", "NumPy file": npy.getvalue(),
-        "JSON": b'{"error": "rate limit"}', "UTF-16 text": "a cat".encode("utf-16"),
-        "git-LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
-        "SVG": b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg></svg>', "HDF5": b"\x89HDF\r\n\x1a",
-        "PostScript that loops": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n{} loop\n",
-        "pickle": b"\x80\x04\x95\x0b\0\0\0\0\0\0\0]\x94(K\1K\2e.", "program": b"\x7fELF\2\1\1",
-        "ZIP": b"PK\3\4", "gzip": b"\x1f\x8b\x08\0", "camera raw": b"FUJIFILMCCD-RAW ",
-        "video": b"\0\0\0\x20ftypisom", "audio": b"ID3\4", "RIFF sound": b"RIFF\x24\0\0\0WAVEfmt ",
-        "HEIC": b"\0\0\0\x18ftypheic", "HEIC of another brand": b"\0\0\0\x18ftypmif1",
-        "AVIF": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n",
+    iso, lfs = b"\0\0\0\x18ftyp", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"
+    page, heic = "not an image but a web page", "HEIC.*Most Compatible.*pip install pillow-heif"
+    endless = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n{} loop\n"
+    beginnings: dict[str, tuple[bytes, str]] = {
+        "zero bytes": (b"", "empty"), "spaces": (b" " * 1000, ""), "zeros": (bytes(900), ""),
+        "text": (b"a photograph", "a text file"), "PDF": (b"%PDF-1.7\n1 0 obj\n", "a PDF"),
+        "HTML": (b"<!DOCTYPE html><title>404 Not Found</title>", page),
+        "HTML with a byte order mark": (b"\xef\xbb\xbf\n <html>", page),
+        "NumPy file": (npy.getvalue(), "a NumPy file"), "git-LFS pointer": (lfs, "git lfs pull"),
+        "JSON": (b'{"error": "rate limit"}', "JSON"), "HDF5": (b"\x89HDF\r\n\x1a", "HDF5"),
+        "UTF-16 text": ("a cat".encode("utf-16"), "a text file"), "ZIP": (b"PK\3\4", "unpack"),
+        "SVG": (b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg></svg>', "an SVG drawing"),
+        "PostScript that loops": (endless, ""),
+        "pickle": (b"\x80\x04\x95\x0b\0\0\0\0\0\0\0]\x94(K\1K\2e.", ""),
+        "program": (b"\x7fELF\2\1\1", "a program"), "gzip": (b"\x1f\x8b\x08\0", "unpack"),
+        "camera raw": (b"FUJIFILMCCD-RAW ", ""), "video": (b"\0\0\0\x20ftypisom", "a video"),
+        "audio": (b"ID3\4", ""), "RIFF sound": (b"RIFF\x24\0\0\0WAVEfmt ", ""),
+        "HEIC": (iso + b"heic", heic), "HEIC of another brand": (iso + b"mif1", heic),
+        "AVIF": (iso + b"avif\0\0\0\0mif1avif", "AVIF"),
+        "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
     }  # fmt: skip
-    for name, start in beginnings.items():
-        data = start if name in ("zero bytes", "spaces", "text") else start + bytes(99)
-        yield refused(f"{name} as bytes", data)
-        yield refused(f"{name} saved as .jpg", saved_as("cat.jpg", data))
+    for name, (start, words) in beginnings.items():
+        data = start if name in ("zero bytes", "spaces") or "text" in name else start + bytes(99)
+        yield refused(f"{name} as bytes", data, words=words)
+        yield refused(f"{name} saved as .jpg", saved_as("cat.jpg", data), words=words)
 
 
 def names() -> Iterator[Case]:
@@ -309,47 +303,41 @@ def names() -> Iterator[Case]:
         yield reads(f"PNG named {name!r}, as text", text, CORNERS)
     yield reads("PNG whose name is no UTF-8", saved_as(b"\xff\xfe.png", PLAIN), CORNERS)
     missing: dict[str, Any] = {
-        "missing": lambda folder: folder / "missing.png", "a folder": lambda folder: folder,
+        "a missing file": lambda folder: folder / "missing.png", "a folder": lambda folder: folder,
         "under a file": lambda folder: saved_as("a.png", PLAIN)(folder) / "b.png",
-        "a folder, as text": str, "a link to itself": _ring, "a pipe": _pipe,
-        "a device": Path("/dev/zero"), "a file that cannot be read": _unreadable,
-        "a file of a terabyte": _sparse, "an empty name": "", "a blank name": "   ",
-        "a zero byte": "a\0b.png", "5,000 letters": "a" * 5000, "half a surrogate": "\ud800.png",
-        "a home that nobody has": "~nobody-of-this-name/cat.png", "a newline": "cat\n",
-        "an address": "https://example.org/cat.jpg", "nearly a bundled name": "koalla",
-        "a bundled name as a path": Path("panda"),
+        "a folder, as text": str, "a device": Path("/dev/zero"), "half a surrogate": "\ud800.png",
+        "an empty name": "", "a blank name": "   ", "a zero byte": "a\0b.png",
+        "5,000 letters": "a" * 5000, "a home that nobody has": "~nobody-of-this-name/cat.png",
+        "a newline": "cat\n", "an address": "https://example.org/cat.jpg", "no file": "no.jpg",
+        "nearly a bundled name": "koalla", "a bundled name as a path": Path("panda"),
+        **{kind: partial(_special, kind) for kind in ("link", "pipe", "terabyte", "forbidden")},
+    }  # fmt: skip
+    words = {
+        "a folder": "folder", "a blank name": "path is empty", "an address": "Nothing is fetched",
+        "no file": "neither a file nor a bundled photograph", "nearly a bundled name": "'koala'",
     }  # fmt: skip
     for name, source in missing.items():
-        yield refused(f"path: {name}", source)
+        yield refused(f"path: {name}", source, words=words.get(name, ""))
 
 
-def _ring(folder: Path) -> Path:
-    (folder / "ring").symlink_to(folder / "ring")
-    return folder / "ring"
-
-
-def _pipe(folder: Path) -> Path:
-    os.mkfifo(folder / "pipe")
-    return folder / "pipe"
-
-
-def _unreadable(folder: Path) -> Path:
-    """Return a file that may not be read; root may read any, but not this one of the kernel's."""
-    if os.geteuid() == 0 and Path("/proc/self/mem").exists():
-        return Path("/proc/self/mem")
-    path = saved_as("secret.png", b"x")(folder)
-    path.chmod(0)
+def _special(kind: str, folder: Path) -> Path:
+    """Return the path of a file that cannot be read: a link to itself, a pipe, a terabyte."""
+    path = folder / "large.jpg"
+    if kind == "link":
+        path.symlink_to(path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "terabyte":  # of zeros, which take no room
+        path.touch()
+        os.truncate(path, 10**12)
+    elif os.geteuid() == 0 and Path("/proc/self/mem").exists():
+        return Path("/proc/self/mem")  # root may read any file but the kernel's
+    else:
+        path.touch(0)
     return path
 
 
-def _sparse(folder: Path) -> Path:
-    """Return a file whose length is a terabyte and that takes no room."""
-    path = saved_as("large.jpg", b"")(folder)
-    os.truncate(path, 10**12)
-    return path
-
-
-# ------------------------------------------------------------ Pillow's own pictures, and uploads
+# --- Pillow's own pictures, and uploads
 
 
 def pil_images() -> Iterator[Case]:
