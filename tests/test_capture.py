@@ -26,11 +26,6 @@ def nothing_called() -> Iterator[None]:
     yield
 
 
-@pytest.fixture
-def x() -> Tensor:
-    return torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
 # ------------------------------------------------------------ where a pass ends
 
 

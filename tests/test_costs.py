@@ -31,7 +31,10 @@ from torch import Tensor, nn
 import vizhelpers as viz
 
 NETWORK, LAST = TINY["plain"], "4"  # the last convolution of nine layers, of 6 channels; 5 classes
-pytestmark = pytest.mark.filterwarnings("ignore:The model predicts class")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The model predicts class"),
+    pytest.mark.usefixtures("no_figures_left"),  # FlashTorch's, which pyplot holds by design
+]
 
 
 class Counted(nn.Sequential):
@@ -63,13 +66,6 @@ def x() -> Tensor:
     return NETWORK.x()
 
 
-@pytest.fixture(autouse=True)
-def pyplot_is_empty() -> Iterator[None]:
-    """Close FlashTorch's figures, which pyplot holds by design."""
-    yield
-    plt.close("all")
-
-
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
     """Count forward passes, layers, backward passes, figures and axes in a block."""
@@ -97,16 +93,12 @@ def counting() -> Iterator[Counter[str]]:
 # ---------------------------------------------------------------- 1: passes, and 2: figures
 
 # Forward passes, backward passes, figures of each of ``CALLS``.
+CAM_COSTS = {"forward": (1, 0, 0), "gradient": (1, 1, 0), "perturbation": (2, 0, 0)}
 COSTS: dict[str, tuple[int, int, int]] = {
     **dict.fromkeys(("layer_names", "get_layer", "kernels", "kernels: random"), (0, 0, 0)),
     **dict.fromkeys(("cam_layers", "module_tree", "summary"), (0, 0, 0)),
     **dict.fromkeys(("predict", "capture", "capture: several", "feature_maps"), (1, 0, 0)),
-    **{
-        f"cam: {method}": {"gradient": (1, 1, 0), "forward": (1, 0, 0), "perturbation": (2, 0, 0)}[
-            cost
-        ]
-        for method, cost in viz.CAM_METHODS.items()
-    },
+    **{f"cam: {method}": CAM_COSTS[cost] for method, cost in viz.CAM_METHODS.items()},
     "cam_sweep": (1, 3, 0),  # two layers, three classes
     **{f"saliency: {method}": (1, 1, 0) for method in ("vanilla", "guided", "input_x_gradient")},
     # One pass more says which class is predicted for the image itself.
@@ -159,10 +151,6 @@ def climb(model: nn.Module, **arguments: Any) -> object:
     return viz.activation_maximization(model, LAST, size=16, **arguments)
 
 
-def stack(frames: int) -> viz.ImageStack:
-    return viz.ImageStack(np.arange(frames * 9.0).reshape(frames, 3, 3), {"n": range(frames)})
-
-
 def calls(model: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
     """Return all calls as functions without arguments; the original CAM needs the layer behind."""
     layers = {"cam: cam": "5"}
@@ -188,30 +176,26 @@ def test_a_call_runs_the_passes_that_it_needs(name: str, model: nn.Module, x: Te
 def test_a_panel_runs_the_passes_of_its_first_picture(name: str, model: nn.Module) -> None:
     with counting() as counts:
         panel = explore(name, model)
-    forward, backward = PANEL_COSTS.get(name, (0, 0))
-    passes = counts["forward"], counts["backward"]
-    within = passes[0] <= forward and passes[1] <= backward
-    assert within, f"{name} runs {passes} passes; PANEL_COSTS allows {(forward, backward)}"
+    passes, allowed = (counts["forward"], counts["backward"]), PANEL_COSTS.get(name, (0, 0))
+    within = passes[0] <= allowed[0] and passes[1] <= allowed[1]
+    assert within, f"{name} runs {passes} passes; PANEL_COSTS allows {allowed}"
     with counting() as counts:
         panel._repr_mimebundle_()
     assert counts["forward"] == 0 and counts["figures"] <= 3  # a picture, a chart, both together
     panel.close()
 
 
-@pytest.mark.parametrize("what", ["forward", "backward", "figures"])
+WASTE: dict[str, Callable[[Any, Tensor], object]] = {
+    "forward": lambda m, x: m(x),
+    "backward": lambda m, x: m[:5](x).sum().backward(),
+    "figures": lambda m, x: Figure(),
+}
+
+
+@pytest.mark.parametrize("what", WASTE)
 def test_a_wasteful_call_breaks_that_law(what: str, model: nn.Module, x: Tensor) -> None:
-    waste = {
-        "forward": model,
-        "backward": lambda x: model[:5](x).sum().backward(),
-        "figures": Figure,
-    }
-
-    def call() -> None:
-        viz.saliency(model, x)
-        waste[what](*([] if what == "figures" else [x]))
-
     with pytest.raises(AssertionError, match="wasted passes"):
-        assert_costs(call, (1, 1, 0))
+        assert_costs(lambda: (viz.saliency(model, x), WASTE[what](model, x)), (1, 1, 0))
 
 
 def test_activation_maximisation_runs_no_layer_behind_its_own(model: nn.Module) -> None:
@@ -224,7 +208,7 @@ def test_activation_maximisation_runs_no_layer_behind_its_own(model: nn.Module) 
 def test_axes_do_not_grow_with_the_frames() -> None:
     for frames in (2, 64, 500):
         with counting() as counts:
-            stack(frames).plot(limit=frames)
+            viz.ImageStack(np.ones((frames, 3, 3)), {"n": range(frames)}).plot(limit=frames)
         assert (counts["figures"], counts["axes"]) == (1, 2)  # a montage and its colour bar
     with counting() as counts:
         Figure().subplots(8, 8)

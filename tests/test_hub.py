@@ -86,11 +86,13 @@ def test_a_spawner_that_keeps_nobody_apart_is_refused(
         configured(monkeypatch, tmp_path, **{**REAL, "VIZHELPERS_HUB_SPAWNER": spawner})
 
 
-@pytest.mark.parametrize("spawner", ["docker", "systemd"])
-def test_only_the_list_comes_in_and_only_loopback_is_open(
-    spawner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    c = configured(monkeypatch, tmp_path, **{**REAL, "VIZHELPERS_HUB_SPAWNER": spawner})
+@pytest.fixture(params=["docker", "systemd"])
+def c(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    """Return the configuration of a real hub with each kind of spawner."""
+    return configured(monkeypatch, tmp_path, **{**REAL, "VIZHELPERS_HUB_SPAWNER": request.param})
+
+
+def test_only_the_list_comes_in_and_only_loopback_is_open(c: Config, tmp_path: Path) -> None:
     assert c.Authenticator.allowed_users == {"ada", "bob"}
     assert c.Authenticator.admin_users == {"ada"}
     assert c.Authenticator.allow_all is False and c.Authenticator.allow_existing_users is False
@@ -102,21 +104,17 @@ def test_only_the_list_comes_in_and_only_loopback_is_open(
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("spawner", ["docker", "systemd"])
-def test_limits_and_the_culler_are_set(
-    spawner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    c = configured(monkeypatch, tmp_path, **{**REAL, "VIZHELPERS_HUB_SPAWNER": spawner})
-    assert c.JupyterHub.spawner_class == spawner
+def test_limits_and_the_culler_are_set(c: Config) -> None:
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == (settings.MEMORY, settings.CPU)
     (culler,) = c.JupyterHub.services
     assert f"--timeout={settings.CULL_AFTER}" in culler["command"]
     scopes = {role["name"]: role["scopes"] for role in c.JupyterHub.load_roles}
     assert "delete:servers" in scopes["idle-culler"] and "admin:users" not in str(scopes)
-    if spawner == "docker":
+    if c.JupyterHub.spawner_class == "docker":
         assert c.DockerSpawner.extra_host_config["pids_limit"] == settings.PROCESSES
         assert c.DockerSpawner.volumes == {"course-{username}": settings.HOME}
     else:
+        assert c.JupyterHub.spawner_class == "systemd"
         assert c.SystemdSpawner.readonly_paths == ["/"]
         assert c.SystemdSpawner.unit_extra_properties["TasksMax"] == str(settings.PROCESSES)
 

@@ -336,23 +336,19 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
         lambda m, x: setattr(m[0], "weight", nn.Parameter(m[0].weight.detach().clone())),
     ),
     "eval mode of one module": ("module 3: training", lambda m, x: m[3].eval()),
-    "a forward hook": ("module 2: _forward_hooks", lambda m, x: m[2].register_forward_hook(print)),
-    "a pre-hook": (
-        "module 2: _forward_pre_hooks",
-        lambda m, x: m[2].register_forward_pre_hook(print),
-    ),
-    "a backward hook": (
-        "module 2: _backward_hooks",
-        lambda m, x: m[2].register_full_backward_hook(print),
-    ),
-    "a backward pre-hook": (
-        "module 2: _backward_pre_hooks",
-        lambda m, x: m[2].register_full_backward_pre_hook(print),
-    ),
-    "a state dict hook": (
-        "module 2: _state_dict_hooks",
-        lambda m, x: m[2].register_state_dict_post_hook(users_hook),
-    ),
+    **{
+        f"a hook in {table}": (
+            f"module 2: {table}",
+            lambda m, x, register=register: getattr(m[2], register)(users_hook),
+        )
+        for table, register in {
+            "_forward_hooks": "register_forward_hook",
+            "_forward_pre_hooks": "register_forward_pre_hook",
+            "_backward_hooks": "register_full_backward_hook",
+            "_backward_pre_hooks": "register_full_backward_pre_hook",
+            "_state_dict_hooks": "register_state_dict_post_hook",
+        }.items()
+    },
     "the user's hooks gone": ("module 0: _forward_hooks", lambda m, x: m[0]._forward_hooks.clear()),
     "a hook on a parameter": ("tensor 0.bias: hooks", lambda m, x: m[0].bias.register_hook(print)),
     "another layer in its place": (
