@@ -4,9 +4,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from inspect import signature
-from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -18,48 +18,58 @@ from vizhelpers.inputs import arguments, classes, layers, modules, subject
 
 LABELS = [f"class {i}" for i in range(5)]
 FUNCTIONS = [
-    *(f for f in vars(arguments).values() if isinstance(f, FunctionType)),
+    *(f for f in vars(arguments).values() if isinstance(f, FunctionType) and f.__name__[0] != "_"),
     modules.unwrapped,
     subject.input_tensor,
     layers.path_of,
     layers.paths_of,
     classes.listed_labels,
-    classes.ClassNames.index,
-    classes.ClassNames.indices,
 ]
-CODES: dict[CodeType, str] = {f.__code__: f.__qualname__ for f in FUNCTIONS}
+METHODS = [(classes.ClassNames, "index"), (classes.ClassNames, "indices"), (torch, "isfinite")]
 OF_STACKS = {f.__code__ for f in vars(viz.ImageStack).values() if isinstance(f, FunctionType)}
+Counts = Counter[tuple[Any, ...]]
 
 
 def _known_by(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else id(value)
 
 
-def _within_a_stack(frame: FrameType | None) -> bool:
+def _within_a_stack() -> bool:
     """A sweep makes a stack for each layer, and a stack checks what it is made of."""
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code not in OF_STACKS:
         frame = frame.f_back
     return frame is not None
 
 
+def _counted(function: Callable[..., Any], counts: Counts, kept: list[Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        if not _within_a_stack():
+            values = [*args, *(kwargs[name] for name in sorted(kwargs))]
+            kept.extend(values)  # so that no id is used again
+            counts[function.__name__, *map(_known_by, values)] += 1
+        return function(*args, **kwargs)
+
+    return counting
+
+
 @contextmanager
-def checks() -> Iterator[Counter[tuple[Any, ...]]]:
+def checks() -> Iterator[Counts]:
     """Count the calls of each function that validates, with each set of arguments."""
-    counts: Counter[tuple[Any, ...]] = Counter()
-
-    def profile(frame: FrameType, event: str, arg: Any) -> None:
-        code = frame.f_code
-        if event == "call" and code in CODES and not _within_a_stack(frame):
-            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-            counts[CODES[code], *(_known_by(frame.f_locals[name]) for name in names)] += 1
-        if event == "c_call" and arg is torch.isfinite:
-            counts["isfinite", Path(frame.f_code.co_filename).name] += 1
-
-    sys.setprofile(profile)
-    try:
+    counts: Counts = Counter()
+    kept: list[Any] = []
+    places = METHODS + [
+        (module, name)
+        for key, module in list(sys.modules.items())
+        if key.startswith("vizhelpers.")
+        for name, value in list(vars(module).items())
+        if isinstance(value, FunctionType) and value in FUNCTIONS
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for place, name in places:
+            patch.setattr(place, name, _counted(getattr(place, name), counts, kept))
         yield counts
-    finally:
-        sys.setprofile(None)
 
 
 def repeated(counts: Counter[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -117,7 +127,7 @@ def test_many_passes_check_no_more_than_few(tiny: nn.Module, noise: Tensor) -> N
 
 def test_a_second_check_is_noticed(tiny: nn.Module, noise: Tensor) -> None:
     with checks() as counts:
-        subject.validated(tiny, noise)
+        subject.input_tensor(tiny, noise)
         subject.input_tensor(tiny, noise)
     assert [key[0] for key in repeated(counts)] == ["input_tensor", "isfinite"]
 
@@ -125,7 +135,7 @@ def test_a_second_check_is_noticed(tiny: nn.Module, noise: Tensor) -> None:
 def test_the_values_of_an_input_are_read_once(tiny: nn.Module, noise: Tensor) -> None:
     with checks() as counts:
         viz.saliency(tiny, noise, target=1, method="integrated_gradients", passes=5)
-    assert counts["isfinite", "subject.py"] == 1
+    assert counts["isfinite", id(noise)] == 1
 
 
 def test_every_function_that_takes_a_model_is_here() -> None:
