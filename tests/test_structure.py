@@ -1,7 +1,10 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torchinfo
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 import vizhelpers as viz
@@ -49,7 +52,7 @@ def test_a_module_that_does_not_run_has_no_shape() -> None:
             super().__init__()
             self.used, self.idle = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
     tree = viz.module_tree(Idle(), input_size=(1, 3, 4, 4))
@@ -131,15 +134,17 @@ def test_the_model_is_as_it_was_after_summary(tiny: nn.Module) -> None:
 # --- the work ------------------------------------------------------------------------------------
 
 
-class Tokens(nn.Module):
-    """4 x 4 places of 4 channels as 16 tokens; a linear layer sees each of them."""
+class OnTokens(nn.Module):
+    """A layer that sees 4 x 4 places of 4 channels as 16 tokens, (N, 16, 4)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, layer: nn.Module, call: Callable[[Any, Tensor], Tensor] = lambda layer, t: layer(t)
+    ) -> None:
         super().__init__()
-        self.linear = nn.Linear(4, 5, bias=False)
+        self.layer, self.call = layer, call
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(x.flatten(2).transpose(1, 2))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.layer, x.flatten(2).transpose(1, 2))
 
 
 class Products(nn.Module):
@@ -147,60 +152,40 @@ class Products(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens = Tokens()
+        self.tokens = OnTokens(nn.Linear(4, 5, bias=False))
         self.matrix = nn.Parameter(torch.ones(5, 7))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         tokens = self.tokens(x)
         return torch.einsum("nij,njk->nik", tokens @ tokens.mT, tokens) @ self.matrix
 
 
-class Attention(nn.Module):
+def attention(*, weights: bool) -> nn.Module:
     """Queries, keys, values by 4 x 4 weights each; 16 x 16 scores; their values; 4 x 4 weights."""
-
-    def __init__(self, *, weights: bool = False) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-        self.weights = weights
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
-        return self.attention(tokens, tokens, tokens, need_weights=self.weights)[0]
+    layer = nn.MultiheadAttention(4, 2, batch_first=True)
+    return OnTokens(layer, lambda layer, t: layer(t, t, t, need_weights=weights)[0])
 
 
-class Fused(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2).transpose(1, 2)[:, None]
-        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+def fused(layer: nn.Module, tokens: Tensor) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(*[tokens[:, None]] * 3)
 
 
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.TransformerEncoderLayer(4, 2, 10, batch_first=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x.flatten(2).transpose(1, 2))
-
-
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.LSTM(4, 4, batch_first=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.cell(x.flatten(2).transpose(1, 2))[0]
+def encoder() -> nn.Module:
+    return OnTokens(nn.TransformerEncoderLayer(4, 2, 10, batch_first=True))
 
 
 TOKENS, ATTENTION = 16 * 4 * 5, 3 * 16 * 4 * 4 + 2 * 16 * 16 * 4 + 16 * 4 * 4
 WORK: dict[str, tuple[nn.Module, int]] = {
-    "a linear layer that sees 16 tokens": (Tokens(), TOKENS),
+    "a linear layer that sees 16 tokens": (OnTokens(nn.Linear(4, 5, bias=False)), TOKENS),
     "products in forward": (Products(), TOKENS + 2 * 16 * 16 * 5 + 16 * 5 * 7),
-    "attention": (Attention(), ATTENTION),
-    "attention that also gives its weights": (Attention(weights=True), ATTENTION),
-    "fused attention": (Fused(), 2 * 16 * 16 * 4),
-    "a layer of a transformer": (Encoder(), ATTENTION + 2 * 16 * 4 * 10),
-    "a recurrent layer": (Recurrent(), 16 * (4 * 16 + 4 * 16)),
+    "attention": (attention(weights=False), ATTENTION),
+    "attention that also gives its weights": (attention(weights=True), ATTENTION),
+    "fused attention": (OnTokens(nn.Identity(), fused), 2 * 16 * 16 * 4),
+    "a layer of a transformer": (encoder(), ATTENTION + 2 * 16 * 4 * 10),
+    "a recurrent layer": (
+        OnTokens(nn.LSTM(4, 4, batch_first=True), lambda layer, t: layer(t)[0]),
+        16 * (4 * 16 + 4 * 16),
+    ),
     "a convolution": (nn.Conv2d(4, 8, 3, groups=4), 4 * 8 * 9),
     "a transposed convolution": (nn.ConvTranspose2d(4, 6, 5, stride=2), 16 * 4 * 6 * 25),
 }
@@ -228,7 +213,7 @@ def test_work_on_real_tensors_is_that_on_the_meta_device(name: str) -> None:
 
 
 def test_counting_leaves_nothing_behind_where_the_model_fails() -> None:
-    model = Encoder().eval()
+    model = encoder().eval()
     with pytest.raises(AssertionError, match="embedding dimension"), counting(model):
         model(torch.ones(1, 3, 4, 4))
     assert torch.backends.mha.get_fastpath_enabled()
@@ -245,7 +230,7 @@ def test_each_module_has_its_own_products_and_those_of_its_parts() -> None:
             self.steps = nn.ModuleList([nn.Linear(7, 7), nn.Linear(7, 2)])
             self.idle = nn.Linear(9, 9)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             x = self.twice(self.twice(self.products(x).mT)[..., :10]).mT
             for step in self.steps:
                 x = step(x)
@@ -260,7 +245,7 @@ def test_each_module_has_its_own_products_and_those_of_its_parts() -> None:
         (0, "Model", total),
         (1, "products", products),
         (2, "tokens", TOKENS),
-        (3, "linear", TOKENS),
+        (3, "layer", TOKENS),
         (1, "twice", 16 * 49),
         (1, "twice", 10 * 49),
         (1, "steps", sum(steps)),
@@ -271,8 +256,8 @@ def test_each_module_has_its_own_products_and_those_of_its_parts() -> None:
     assert bars.lengths[-1] == itself / total
     assert bars.cells[-1][0] == "rest of the model"
     assert sum(bars.lengths) == pytest.approx(1)
-    assert sum(viz.summary(Tokens(), (1, 4, 4, 4)).bars(1).lengths) == 1
-    assert len(viz.summary(Tokens(), (1, 4, 4, 4)).bars(1).cells) == 1
+    bars = viz.summary(OnTokens(nn.Linear(4, 5, bias=False)), (1, 4, 4, 4)).bars(1)
+    assert sum(bars.lengths) == 1 and len(bars.cells) == 1
 
 
 def test_where_torchinfos_mult_adds_are_not_the_work_the_printout_says_why() -> None:
@@ -307,7 +292,7 @@ def test_a_part_that_fails_and_is_replaced_has_the_work_that_it_did() -> None:
             self.first = nn.Sequential(nn.Conv2d(4, 2, 1, bias=False), nn.Conv2d(4, 2, 1))
             self.second = nn.Conv2d(4, 5, 1, bias=False)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             try:
                 return self.first(x)
             except RuntimeError:
