@@ -16,7 +16,7 @@ MOST_ENTRIES = 16
 BELOW_METHODS = ["view", "inputs", "stack", "passes"]
 # Folder, or file of the package -> the parts of other folders that it may import. "" is the package
 # itself, ``import vizhelpers as viz``, as readers import it.
-ROOMS = {
+MAY_IMPORT = {
     "view": [],
     "inputs": [],
     "stack": ["view", "inputs"],
@@ -74,7 +74,7 @@ def first_cycle(graph: Mapping[str, set[str]]) -> Sequence[str]:
 def forbidden(name: str, target: str) -> bool:
     """Return whether a module may not import another one, by the table."""
     room, of = name.split(".")[0], target.split(".")[0]
-    allowed = [*ROOMS[room], room]
+    allowed = [*MAY_IMPORT[room], room]
     return of not in allowed and not any(target.startswith(part) for part in allowed if part)
 
 
@@ -111,7 +111,7 @@ def lazily():
 
 
 def test_each_folder_imports_only_those_before_it(graph: dict[str, set[str]]) -> None:
-    assert {name.split(".")[0] for name in graph} == set(ROOMS)
+    assert {name.split(".")[0] for name in graph} == set(MAY_IMPORT)
     wrong = [f"{n} imports {t}" for n in graph for t in graph[n] if forbidden(n, t)]
     assert wrong == []
 
