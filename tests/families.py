@@ -94,7 +94,9 @@ ALIKE = (
     "gradcam++",
     "smoothgrad",
     "integrated_gradients",
+    "input_x_gradient",
     "Backprop",
+    "GradientAscent",
 )
 
 
