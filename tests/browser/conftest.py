@@ -1,7 +1,8 @@
 """The panels in a real browser: a front end, its notebooks, and their panels.
 
 The front end is JupyterLab where it is installed, else the classic Notebook, as in Colab's
-environment. Each notebook is opened once; tests leave its controls as they were.
+environment. Each file of tests opens a notebook once and leaves its controls as they were; an open
+browser would slow down the tests after them.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
     if browser.chromium() is None and not browser.REQUIRED:
         pytest.skip(MISSING)
@@ -41,7 +42,7 @@ def chrome() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def errors() -> list[str]:
     return []
 
@@ -54,7 +55,7 @@ def quiet(errors: list[str]) -> Iterator[None]:
     assert found == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def opened(
     chrome: Browser, tmp_path_factory: pytest.TempPathFactory, errors: list[str]
 ) -> Iterator[Opened]:
