@@ -103,8 +103,8 @@ def test_every_family_of_torchvision_is_in_the_table() -> None:
 def test_the_last_layer_of_timms_models_is(name: str) -> None:
     import timm
 
-    with torch.device("meta"):
-        model = timm.create_model(name, pretrained=False)
+    # Not on the meta device: old versions of timm cannot initialise weights there.
+    model = timm.create_model(name, pretrained=False)
     assert chosen(model) == TIMM[name]
 
 
