@@ -1,6 +1,6 @@
 """Gradients of a class score with respect to the input or to a layer's activations.
 
-As in ``layers``, the model is left unchanged, including the ``.grad`` of its parameters.
+As in ``capture``, the model is left unchanged, including the ``.grad`` of its parameters.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def probability_of(target: int | Sequence[int | None] | None, ending: str = "") 
 
     Args:
         target: as in ``logit_of``.
-        ending: the model's last function, as ``classes.logits_and_ending`` returns it.
+        ending: the model's last function, as ``outputs.logits_and_ending`` returns it.
     """
     return lambda scores: _column(
         probabilities(scores, ending)[0], each_class(scores, target)
