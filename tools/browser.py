@@ -484,16 +484,25 @@ class Panel:
         """Return what is wrong now, or ""."""
         return self.page.evaluate(_DIFFERENCE, expected.wire())
 
-    def settle(self, oracle: Oracle, seconds: float = 60) -> tuple[State, Expected]:
+    def settle(
+        self,
+        oracle: Oracle,
+        changed: Callable[[Expected], bool] = lambda expected: True,
+        seconds: float = 60,
+    ) -> tuple[State, Expected]:
         """Wait until the panel shows what its controls say; returns both.
 
         What a control asks of the kernel arrives later than the control has moved, and may move
-        others; so the controls are read again until they and the picture agree.
+        others; so the controls are read again until they and the picture agree. A typed class is
+        such a question: until the kernel has seen it, the menu of classes and the picture agree
+        on the old one. ``changed`` tells an answer from what was there before.
         """
         deadline = time.monotonic() + seconds
         while True:
             state = self.state()
             expected, problem = self._compare(state, oracle)
+            if expected and not problem and not changed(expected):
+                problem = "the picture is the one from before"
             if expected and not problem and self.state() == state:
                 return state, expected
             if time.monotonic() > deadline:
