@@ -12,7 +12,9 @@ from exercise_answers import check, on_paper
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from wrong_answers import WRONG
+from wrong_answers import WRONG as VALUES
+from wrong_answers_01_03 import WRONG as WAYS_01_03
+from wrong_answers_04_06 import WRONG as WAYS_04_06
 
 import vizhelpers as viz
 from tools.build_notebooks import names, read_built
@@ -21,6 +23,10 @@ from vizhelpers.exercises.catalogue import EXERCISES
 from vizhelpers.exercises.comparison import TOLERANCE
 
 KEYS = list(EXERCISES)
+WRONG = {
+    key: [row for rows in (VALUES, WAYS_01_03, WAYS_04_06) for row in rows.get(key, [])]
+    for key in KEYS
+}
 BREAKS = [key for key, exercise in EXERCISES.items() if exercise.kind == "break"]
 BY_FUNCTION = [key for key in KEYS if key not in BREAKS]
 ON_PAPER = [key for key, exercise in EXERCISES.items() if exercise.paper is not None]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal
 
+from vizhelpers.exercises.forbidden import Calls
+
 Kind = Literal["derive", "implement", "break"]
 
 
@@ -16,10 +18,12 @@ class Mistake:
         explanation: one or two sentences for the reader.
         compute: returns what an answer with this mistake returns for the same arguments. None
             where the returned value does not show the mistake, as in ``break`` exercises.
+        forbids: calls that the task forbids; ``judges.by_cases`` refuses an answer that makes one.
     """
 
     explanation: str
     compute: Callable[..., Any] | None = None
+    forbids: Calls | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from vizhelpers.exercises.forbidden import Calls, watched
 from vizhelpers.exercises.model_state import State
 from vizhelpers.exercises.values import Plain, plain
 
@@ -51,12 +52,19 @@ class _TimeUp(BaseException):
 
 
 class Runner:
-    """Calls the functions of one answer; all calls share one time limit."""
+    """Calls the functions of one answer; all calls share one time limit.
+
+    Attributes:
+        forbidden: name -> calls that the functions must not make; a judge sets it.
+        called: the names of those that the functions made.
+    """
 
     def __init__(self, seconds: float | None = None) -> None:
         """Set the limit in seconds; None means ``SECONDS``."""
         self.left = SECONDS if seconds is None else seconds
         self.printed = 0
+        self.forbidden: Mapping[str, Calls] = {}
+        self.called: set[str] = set()
 
     def __call__(self, function: Any, *args: Any) -> Plain:
         """Call ``function`` with copies of ``args``; return its result as plain values.
@@ -95,7 +103,8 @@ class Runner:
         prints, start = io.StringIO(), time.monotonic()
         try:
             with _restored_torch_state(), contextlib.redirect_stdout(prints), time_limit(self.left):
-                return function(*args)
+                with watched(self.forbidden, self.called):
+                    return function(*args)
         except _TimeUp:
             raise Fault(
                 "too slow",

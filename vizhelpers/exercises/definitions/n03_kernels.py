@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.forbidden import Calls
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, fault
 from vizhelpers.exercises.runner import Runner
 from vizhelpers.exercises.solutions import n03_kernels as worked
@@ -96,6 +98,26 @@ CONVOLVE_MISTAKES = {
         "the channels are not summed. One filter makes one map, from all its channels.",
         lambda x, weight, bias, stride: (
             F.conv2d(x[None], weight[:, None], stride=stride, groups=len(x))[0] + bias
+        ),
+    ),
+    "a library convolves": Mistake(
+        "the values are right, but a library's convolution computes them. Write the two loops "
+        "yourself, and multiply each window by the weights.",
+        forbids=Calls(
+            operations=".*conv.*|.*correlate.*",
+            functions=(np.convolve, np.correlate),
+            modules=("scipy.signal", "scipy.ndimage", "skimage", "cv2"),
+        ),
+    ),
+    "a library cuts the windows": Mistake(
+        "the values are right, but a library cuts out the windows (unfold, as_strided). Cut each "
+        "window yourself, with a slice, in two loops.",
+        forbids=Calls(
+            operations="im2col|unfold|as_strided",
+            functions=(
+                np.lib.stride_tricks.as_strided,
+                np.lib.stride_tricks.sliding_window_view,
+            ),
         ),
     ),
 }
