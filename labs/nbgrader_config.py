@@ -3,7 +3,14 @@
 Where work is handed in and out (``c.Exchange.root``) depends on the server, so it is not set here.
 """
 
+import sys
+from pathlib import Path
+
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  nbgrader puts it here
+
+# The plugins below are this repository's: labs/plugins.
+if (root := str(Path(__file__).resolve().parents[1])) not in sys.path:
+    sys.path.append(root)
 
 c.CourseDirectory.course_id = "vizhelpers"
 c.CourseDirectory.source_directory = "source"
@@ -25,3 +32,18 @@ c.ExecutePreprocessor.interrupt_on_timeout = True
 
 c.LimitOutput.max_lines = 200
 c.LimitOutput.max_traceback = 60
+
+# Reads what Moodle and Canvas let a teacher download.
+c.ZipCollectApp.extractor_plugin = "labs.plugins.collect.Extractor"
+c.ZipCollectApp.collector_plugin = "labs.plugins.collect.Collector"
+
+# Students' code runs in `grade` alone: autograde refuses, and says so.
+c.Autograde.exporter_class = "labs.plugins.autograde.Refusal"
+
+# What a student gets back: no hidden tests, and nothing while a written answer is unread.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "labs.plugins.feedback.AllRead",
+    "labs.plugins.feedback.ForStudent",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]

@@ -6,7 +6,6 @@ tests come from the assignment itself, so nothing forged arrives in the teacher'
 
 import base64
 import json
-import re
 from typing import Any
 
 import nbformat
@@ -14,6 +13,7 @@ from nbformat import NotebookNode
 
 from labs.grading.marking import Score
 from labs.grading.submission import Cell
+from labs.plugins.safe import harmless, is_picture
 
 LONGEST_TEXT = 20_000
 LARGEST_PICTURE = 2 << 20
@@ -34,7 +34,7 @@ def clean(released: NotebookNode, handed_in: list[Cell]) -> NotebookNode:
             theirs = ours[cell.name].metadata.nbgrader.solution
             cells.append(_like(ours[cell.name], cell.source if theirs else None))
         else:
-            cells.append(_new(cell.kind, _harmless(cell.kind, cell.source)))
+            cells.append(_new(cell.kind, harmless(cell.kind, cell.source)))
     cells += [_like(one) for name, one in ours.items() if name not in last]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
@@ -44,18 +44,9 @@ def clean(released: NotebookNode, handed_in: list[Cell]) -> NotebookNode:
 
 def _like(ours: NotebookNode, source: str | None = None) -> NotebookNode:
     kind = ours.cell_type
-    cell = _new(kind, ours.source if source is None else _harmless(kind, source))
+    cell = _new(kind, ours.source if source is None else harmless(kind, source))
     cell.metadata.nbgrader = dict(ours.metadata.nbgrader)
     return cell
-
-
-def _harmless(kind: str, source: str) -> str:
-    """Return a student's text with no HTML in it.
-
-    nbgrader's pages show it as it stands (``sanitize_html`` does not reach their templates), and a
-    script in it would run in the teacher's browser, with a teacher's right to change marks.
-    """
-    return source if kind == "code" else re.sub(r"<(?=[A-Za-z/!?])", "< ", source)
 
 
 def _new(kind: str, source: str) -> NotebookNode:
@@ -94,7 +85,8 @@ def _output(one: Any) -> NotebookNode | None:
         picture = one["data"].get("image/png")
         if picture and len(picture) <= LARGEST_PICTURE:
             png = base64.b64decode(_text(picture, LARGEST_PICTURE))
-            data["image/png"] = base64.b64encode(png).decode()
+            if is_picture(png):
+                data["image/png"] = base64.b64encode(png).decode()
         return new("display_data", data=data)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
