@@ -3,7 +3,8 @@
 ``notebooks/md/NAME.md`` (MyST Markdown) is the source. This tool writes the setup cell and the
 Colab badge into it, executes it in an empty folder, and writes ``notebooks/NAME.ipynb`` with its
 outputs: text and PNG, no widget view, no widget state. ``--check`` executes nothing; it only says
-whether sources and notebooks have the same cells.
+whether sources and notebooks have the same cells. ``--addresses`` executes nothing either; it only
+renews the setup cells and badges of notebooks that are built.
 """
 
 import argparse
@@ -63,8 +64,10 @@ def setup_source() -> str:
 
 
 def badge(name: str) -> str:
-    """Return the line of Markdown that opens a notebook in Colab."""
+    """Return the line of Markdown that opens a notebook in Colab, which reads from GitHub only."""
     place = repository().removeprefix("https://github.com/")
+    if place == repository():
+        return ""
     colab = "https://colab.research.google.com"
     return (
         f"[![Open in Colab]({colab}/assets/colab-badge.svg)]"
@@ -92,7 +95,7 @@ def read_source(name: str) -> NotebookNode:
         )
     text = re.sub(r"^\[!\[Open in Colab\].*\n+", "", first.source, flags=re.MULTILINE)
     title, _, rest = text.partition("\n")
-    first.source = f"{title}\n\n{badge(name)}\n\n{rest.strip()}".strip()
+    first.source = "\n\n".join(filter(None, [title, badge(name), rest.strip()]))
     setup.source = setup_source()
     setup.metadata["tags"] = ["setup"]
     return notebook
@@ -164,8 +167,7 @@ def clean(notebook: NotebookNode) -> None:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for i, cell in enumerate(notebook.cells):
-        digest = hashlib.sha1(cell.source.encode()).hexdigest()[:8]
-        cell["id"] = f"{i:02d}-{digest}"
+        cell["id"] = cell_id(i, cell)
         cell.metadata = nbformat.from_dict(
             {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
         )
@@ -173,6 +175,11 @@ def clean(notebook: NotebookNode) -> None:
             cell.outputs = joined_streams(cell.outputs)
         for output in cell.get("outputs", []):
             clean_output(output)
+
+
+def cell_id(i: int, cell: NotebookNode) -> str:
+    """Return a cell's id, made of its position and its text."""
+    return f"{i:02d}-{hashlib.sha1(cell.source.encode()).hexdigest()[:8]}"
 
 
 def joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -302,8 +309,20 @@ def differences(name: str) -> list[str]:
     return found
 
 
+def readdress(name: str) -> list[str]:
+    """Write today's setup cell and badge into a source and its notebook; keep the outputs."""
+    source, built = read_source(name), read_built(name)
+    for i, (new, cell) in enumerate(zip(source.cells, built.cells, strict=False)):
+        if i == 0 or is_setup(new):
+            cell.source = new.source
+            cell["id"] = cell_id(i, cell)
+    write_source(name, source)
+    nbformat.write(built, NOTEBOOKS / f"{name}.ipynb")
+    return differences(name)
+
+
 def complaints_of(step: Callable[[str], list[str]], name: str) -> list[str]:
-    """Return the complaints of ``build`` or ``differences``, or the error that ended it."""
+    """Return a step's complaints about a notebook, or the error that ended it."""
     try:
         return step(name)
     except BuildError as error:
@@ -311,12 +330,14 @@ def complaints_of(step: Callable[[str], list[str]], name: str) -> list[str]:
 
 
 def main() -> None:
-    """Build or check the notebooks that are named, or all of them."""
+    """Build, check or readdress the notebooks that are named, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="such as 03_kernels; all where none is named")
     parser.add_argument("--check", action="store_true", help="compare only")
+    parser.add_argument("--addresses", action="store_true", help="setup cells and badges only")
     chosen = parser.parse_args()
-    step = partial(complaints_of, differences if chosen.check else build)
+    work = differences if chosen.check else readdress if chosen.addresses else build
+    step = partial(complaints_of, work)
     found = on_all_cores(step, chosen.names or names())
     sys.exit("\n".join(chain.from_iterable(found)) or 0)
 

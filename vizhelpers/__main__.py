@@ -4,7 +4,7 @@ import platform
 import re
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 
 import vizhelpers as viz
@@ -22,8 +22,10 @@ JUPYTER = (
 
 def dependencies() -> list[str]:
     """Return the package names of the core's dependencies and of the extra ``models``."""
+    # A course may publish the package on PyPI under a name of its own.
+    name = packages_distributions().get("vizhelpers", ["vizhelpers"])[0]
     try:
-        lines = requires("vizhelpers") or []
+        lines = requires(name) or []
     except PackageNotFoundError:  # a clone that is not installed
         lines = _requirements_of_clone()
     return [re.split(r"[^\w.-]", line)[0] for line in lines]
