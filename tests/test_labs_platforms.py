@@ -416,6 +416,7 @@ def test_tables_for_moodle_and_canvas(course: Path, archive: Path) -> None:
                 grade.needs_manual_grade = points is None
             work.notebooks[0].late_submission_penalty = 2.0
             book.find_comment("written", "lab3", "lab3", student).manual_comment = "Why\nso?"
+            book.find_comment("test", "lab3", "lab3", student).auto_comment = "No response."
             book.db.commit()
 
     said = nbgrader(course, "export", "--exporter=labs.plugins.export.Moodle", "--to=m.csv")

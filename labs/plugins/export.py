@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from nbgrader.api import Assignment, Gradebook, MissingEntry, Student, SubmittedAssignment
@@ -119,7 +119,8 @@ def feedback(work: SubmittedAssignment) -> str:
         parts.append(f"written answer {work.written_score:g} of {work.max_written_score:g}")
     if work.late_submission_penalty:
         parts.append(f"late: {work.late_submission_penalty:g} less")
-    comments: Iterable[str | None] = (c.comment for book in work.notebooks for c in book.comments)
+    # An automatic comment only says that an answer is missing, which the points show.
+    comments = (comment.manual_comment for book in work.notebooks for comment in book.comments)
     return "; ".join([*parts, *(" ".join(text.split()) for text in comments if text)])
 
 
