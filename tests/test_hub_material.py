@@ -1,116 +1,167 @@
-"""The course's files come to a student, and the student's work is never overwritten."""
+"""Each start of a student's server updates the course's files and keeps the student's work."""
 
+import json
 import os
-import stat
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from labs.hub.start import LIST, copy_material
+pytest.importorskip("nbgitpuller", reason="Colab's environment has no hub")
+
+from labs.hub.run import HERE
+
+CELLS = 8
 
 
-def files(folder: Path) -> dict[str, str]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != LIST)
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in paths}
+def notebook(**changed: str) -> str:
+    """Return a notebook as JSON with numbered cells, some of them changed."""
+    cells = [
+        new_code_cell(changed.get(f"cell{i}", f"cell {i}"), id=f"cell{i}") for i in range(CELLS)
+    ]
+    return nbformat.writes(new_notebook(cells=cells))
+
+
+class Course:
+    """A git repository of the teacher's, and a student's home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.teacher, self.home = folder / "teacher's course", folder / "home"
+        self.student = self.home / "course"
+        self.home.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main", str(self.teacher), cwd=folder)
+        self.publish(**{"one.ipynb": notebook(), "two.txt": "two, 1\n"})
+
+    def git(self, *arguments: str, cwd: Path | None = None) -> None:
+        author = ["-c", "user.name=teacher", "-c", "user.email=teacher@localhost"]
+        subprocess.run(["git", *author, *arguments], cwd=cwd or self.teacher, check=True)
+
+    def publish(self, **files: str) -> None:
+        """Commit files in the teacher's repository."""
+        for name, text in files.items():
+            (self.teacher / name).write_text(text, encoding="utf-8")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=Course")
+
+    def start(self, *command: str, repository: str | None = None) -> SimpleNamespace:
+        """Start a server, whose command here prints its arguments."""
+        shown = command or (sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "c")
+        environment = os.environ | {
+            "HOME": str(self.home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "COURSE_REPOSITORY": str(self.teacher) if repository is None else repository,
+        }
+        done = subprocess.run(
+            ["sh", str(HERE / "start.sh"), *shown],
+            env=environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0 and done.stdout.endswith("['a b', 'c']\n"), done.stderr
+        return done
+
+    def files(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.student.iterdir() if path.is_file()}
+
+    def sources(self) -> list[str]:
+        """Return the student's cells, from a notebook that is valid."""
+        read = nbformat.read(self.student / "one.ipynb", as_version=4)
+        nbformat.validate(read)
+        return [cell.source for cell in read.cells]
 
 
 @pytest.fixture
-def course(tmp_path: Path) -> SimpleNamespace:
-    """Material with two files, and a student who has been given them."""
-    material, student = tmp_path / "material", tmp_path / "student"
-    (material / "labs").mkdir(parents=True)
-    (material / "one.ipynb").write_text("one, 1")
-    (material / "labs/two.ipynb").write_text("two, 1")
-    for path in (material / "one.ipynb", material / "labs/two.ipynb"):
-        path.chmod(0o444)
-    done = copy_material(material, student)
-    assert done.new == ["labs/two.ipynb", "one.ipynb"]
-
-    def change(name: str, text: str) -> None:
-        (material / name).unlink(missing_ok=True)
-        (material / name).write_text(text)
-
-    return SimpleNamespace(material=material, student=student, change=change)
+def course(tmp_path: Path) -> Course:
+    """Return a course that a student has received."""
+    course = Course(tmp_path)
+    course.start()
+    assert course.files() == {"one.ipynb": notebook(), "two.txt": "two, 1\n"}
+    return course
 
 
-def test_new_files_come_and_can_be_written(course: SimpleNamespace) -> None:
-    assert files(course.student) == {"one.ipynb": "one, 1", "labs/two.ipynb": "two, 1"}
-    assert os.stat(course.student / "one.ipynb").st_mode & stat.S_IWUSR
-    course.change("three.ipynb", "three, 1")
-    assert copy_material(course.material, course.student).new == ["three.ipynb"]
-    assert (
-        copy_material(course.material, course.student)
-        == type(copy_material(course.material, course.student))()
-    )
+def test_an_update_arrives_and_the_students_changes_stay(course: Course) -> None:
+    (course.student / "one.ipynb").write_text(notebook(cell1="my answer"))
+    (course.student / "mine.txt").write_text("mine")
+    course.publish(**{"one.ipynb": notebook(cell6="corrected"), "two.txt": "2\n", "three.txt": "3"})
+    course.start()
+    assert course.files()["two.txt"] == "2\n" and course.files()["three.txt"] == "3"
+    assert course.files()["mine.txt"] == "mine"
+    sources = course.sources()
+    assert (sources[1], sources[6]) == ("my answer", "corrected")
 
 
-def test_what_the_student_did_not_touch_follows_the_course(course: SimpleNamespace) -> None:
-    for version in ("one, 2", "one, 3"):
-        course.change("one.ipynb", version)
-        assert copy_material(course.material, course.student).updated == ["one.ipynb"]
-        assert files(course.student)["one.ipynb"] == version
+def test_in_a_conflict_the_students_version_stays(course: Course) -> None:
+    work = nbformat.reads(notebook(cell1="my answer"), as_version=4)
+    for number, cell in enumerate(work.cells):
+        cell.execution_count = number
+        cell.outputs = [new_output("stream", text=f"printed {number}\n")]
+    nbformat.write(work, course.student / "one.ipynb")
+    (course.student / "two.txt").write_text("mine\n")
+    for version in range(3):
+        changed = {f"cell{i}": f"version {version}, {i}" for i in range(CELLS)}
+        course.publish(**{"one.ipynb": notebook(**changed), "two.txt": f"version {version}\n"})
+        course.start()
+    assert course.files()["two.txt"] == "mine\n"
+    # Line by line: what the student changed stays, what only the teacher changed is updated.
+    assert course.sources() == ["my answer" if i == 1 else f"version 2, {i}" for i in range(CELLS)]
+    read = nbformat.read(course.student / "one.ipynb", as_version=4)
+    assert [cell.outputs for cell in read.cells] == [cell.outputs for cell in work.cells]
 
 
-def test_the_students_work_stays_and_each_new_version_is_put_beside_it_once(
-    course: SimpleNamespace,
+def test_a_deleted_file_comes_back_in_the_newest_version(course: Course) -> None:
+    (course.student / "two.txt").unlink()
+    course.publish(**{"two.txt": "two, 2\n"})
+    course.start()
+    assert course.files()["two.txt"] == "two, 2\n"
+
+
+def test_an_own_file_of_the_name_of_a_new_one_is_renamed(course: Course) -> None:
+    (course.student / "three.txt").write_text("mine")
+    course.publish(**{"three.txt": "the course's"})
+    course.start()
+    files = course.files()
+    assert files["three.txt"] == "the course's"
+    assert [text for name, text in files.items() if name.startswith("three__")] == ["mine"]
+
+
+def test_a_changed_file_that_the_course_removes_stays(course: Course) -> None:
+    (course.student / "two.txt").write_text("mine\n")
+    course.git("rm", "--quiet", "two.txt")
+    course.publish(**{"three.txt": "3"})
+    course.start()
+    assert course.files()["two.txt"] == "mine\n" and course.files()["three.txt"] == "3"
+
+
+def test_without_its_repository_the_server_starts_with_the_files_that_are_there(
+    course: Course, tmp_path: Path
 ) -> None:
-    (course.student / "one.ipynb").write_text("my work")
-    (course.student / "mine.txt").write_text("my own")
-    assert copy_material(course.material, course.student).beside == []
-    course.change("one.ipynb", "one, 2")
-    assert copy_material(course.material, course.student).beside == ["one.new.ipynb"]
-    (course.student / "one.new.ipynb").write_text("my work on the new one")
-    assert copy_material(course.material, course.student).beside == []
-    course.change("one.ipynb", "one, 3")
-    assert copy_material(course.material, course.student).beside == ["one.new-2.ipynb"]
-    kept = files(course.student)
-    assert kept["one.ipynb"] == "my work" and kept["mine.txt"] == "my own"
-    assert kept["one.new.ipynb"] == "my work on the new one"
-    assert kept["one.new-2.ipynb"] == "one, 3"
+    (course.student / "two.txt").write_text("mine\n")
+    for repository in (str(tmp_path / "absent"), "http://127.0.0.1:9/course.git"):
+        assert "could not be updated" in course.start(repository=repository).stderr
+    assert course.files()["two.txt"] == "mine\n"
+    (tmp_path / "teacher's course").rename(tmp_path / "moved")
+    assert "could not be updated" in course.start().stderr
+    assert course.files()["two.txt"] == "mine\n"
 
 
-def test_a_deleted_file_comes_again_and_a_withdrawn_one_stays(course: SimpleNamespace) -> None:
-    (course.student / "one.ipynb").unlink()
-    (course.material / "labs/two.ipynb").unlink()
-    assert copy_material(course.material, course.student).new == ["one.ipynb"]
-    assert files(course.student)["labs/two.ipynb"] == "two, 1"
+def test_a_student_who_breaks_the_clone_still_gets_a_server(course: Course) -> None:
+    (course.student / ".git" / "HEAD").write_text("broken")
+    assert "could not be updated" in course.start().stderr
+    assert set(course.files()) == {"one.ipynb", "two.txt"}
 
 
-@pytest.mark.parametrize("lost", ["", "not json", "[]"])
-def test_nothing_is_overwritten_when_the_list_is_lost(lost: str, course: SimpleNamespace) -> None:
-    (course.student / "one.ipynb").write_text("my work")
-    (course.student / LIST).write_text(lost)
-    course.change("one.ipynb", "one, 2")
-    copy_material(course.material, course.student)
-    assert files(course.student)["one.ipynb"] == "my work"
-    assert files(course.student)["one.new.ipynb"] == "one, 2"
+def test_without_a_repository_nothing_is_pulled(tmp_path: Path) -> None:
+    course = Course(tmp_path)
+    assert course.start(repository="").stderr == ""
+    assert not course.student.exists()
 
 
-def test_a_link_or_a_folder_in_the_way_is_left_alone(
-    course: SimpleNamespace, tmp_path: Path
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text("not the course's")
-    (course.student / "one.ipynb").unlink()
-    (course.student / "one.ipynb").symlink_to(elsewhere)
-    (course.student / "labs/two.ipynb").unlink()
-    (course.student / "labs/two.ipynb").mkdir()
-    course.change("one.ipynb", "one, 2")
-    course.change("labs/two.ipynb", "two, 2")
-    done = copy_material(course.material, course.student)
-    assert elsewhere.read_text() == "not the course's"
-    assert (course.student / "labs/two.ipynb").is_dir()
-    assert done.beside == ["labs/two.new.ipynb", "one.new.ipynb"]
-
-
-def test_a_file_in_the_place_of_a_folder_is_reported_and_the_rest_is_copied(
-    course: SimpleNamespace,
-) -> None:
-    (course.student / "labs/two.ipynb").unlink()
-    (course.student / "labs").rmdir()
-    (course.student / "labs").write_text("my own")
-    course.change("one.ipynb", "one, 2")
-    done = copy_material(course.material, course.student)
-    assert done.updated == ["one.ipynb"] and len(done.skipped) == 1
-    assert files(course.student)["labs"] == "my own"
+def test_the_notebooks_json_is_what_jupyter_writes(course: Course) -> None:
+    """Merging compares lines, so it needs notebooks with one line for each value."""
+    assert len(json.loads(notebook())["cells"]) == CELLS < notebook().count("\n")

@@ -1,55 +1,68 @@
 """Try the hub on this machine: ``uv run python -m labs.hub``.
 
-Loopback only, and nothing keeps the students apart: for a look, not for a class.
+It listens on this machine only, and students are not kept apart: for a trial, not for a class.
 """
 
 import argparse
 import signal
+import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
-from labs.hub import material
-from labs.hub.run import LocalHub, Missing
-from labs.hub.settings import ROOT
-
-STATE = ROOT / ".cache" / "hub"
+from labs.hub.run import ROOT, LocalHub, Missing
+from tools.publish import publish
 
 
 def main() -> None:
-    """Start, say how to log in, wait for Ctrl-C, stop everything."""
+    """Start the hub, print how to log in, and stop everything at Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m labs.hub", description=__doc__)
-    parser.add_argument("--students", type=int, default=3, help="how many may log in")
+    parser.add_argument("--students", type=int, default=3, help="how many names may log in")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--state", type=Path, default=STATE, help="folder of logs and homes")
+    parser.add_argument("--state", type=Path, default=ROOT / ".cache" / "hub")
+    parser.add_argument("--repository", help="of the course's files; the student edition if absent")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop everything
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop_once)
     names = [f"student{number}" for number in range(1, options.students + 1)]
     try:
-        hub = LocalHub(options.state, names, port=options.port)
-        material.gather(hub.state / "material")
-        with hub:
+        repository = options.repository or commit_student_edition(options.state.resolve())
+        with LocalHub(options.state, names, port=options.port, repository=repository) as hub:
             sys.stdout.write(
-                f"\nA hub for a try: {hub.address}\n"
+                f"\nA hub for a trial: {hub.address}\n"
                 f"    user      {names[0]}, or any up to {names[-1]}\n"
                 f"    password  {hub.password}\n"
-                f"Students' files and logs: {hub.state}. End it with Ctrl-C.\n"
+                f"Students' files and logs: {hub.state}. Stop it with Ctrl-C.\n"
             )
             sys.stdout.flush()
-            watch(hub)
+            signal.pause()
     except Missing as missing:
         sys.exit(str(missing))
     except KeyboardInterrupt:
         sys.stdout.write("\nEverything has been stopped; students' files are kept.\n")
 
 
-def watch(hub: LocalHub) -> None:
-    """Start again what has ended, as systemd does on a server."""
-    while True:
-        time.sleep(1)
-        for process, start in ((hub.proxy, hub.start_proxy), (hub.hub, hub.start_hub)):
-            if process is not None and process.poll() is not None:
-                start()
+def stop_once(*_: object) -> None:
+    """Raise KeyboardInterrupt; ignore further signals, so that stopping is not interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def commit_student_edition(state: Path) -> str:
+    """Write the student edition, commit it to ``state/course.git`` and return that path."""
+    repository = state / "course.git"
+    with tempfile.TemporaryDirectory() as folder:
+        publish("https://hub.example.org/course", Path(folder) / "published", site=False)
+        tree = Path(folder) / "published" / "student"
+        git = ["git", f"--git-dir={repository}", f"--work-tree={tree}"]
+        git += ["-c", "user.name=course", "-c", "user.email=course@localhost"]
+        steps = [["add", "--all"], ["commit", "--quiet", "--allow-empty", "--message=Course"]]
+        if not repository.exists():
+            steps.insert(0, ["init", "--quiet", "--initial-branch=main"])
+        for step in steps:
+            subprocess.run([*git, *step], check=True)
+    return str(repository)
 
 
 if __name__ == "__main__":

@@ -1,137 +1,114 @@
-"""JupyterHub for a class on one server; README.md beside this file says how to use it.
+"""JupyterHub for a class on one server with docker. README.md lists the environment variables.
 
-It is closed: it does not start before an authenticator and a list of students are chosen, nobody
-signs up by himself, and it listens on this machine only. Put a web server with TLS before it.
-
-Which part enforces what:
-
-| | docker | systemd | simple (the try) |
-|---|---|---|---|
-| students apart | containers | accounts of this machine | no |
-| memory of a student | cgroup | cgroup (MemoryMax) | no |
-| memory of one kernel | kernel.py | kernel.py | kernel.py |
-| processor | cgroup | cgroup (CPUQuota) | no |
-| number of processes | cgroup | cgroup (TasksMax) | no |
-| disk | no (docker's storage driver) | no (quota of the file system) | no |
+The hub is closed: it starts only when an authenticator and a list of students are chosen, and only
+names of the list may log in. It listens on this machine; put a web server with TLS in front.
 """
 
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+PREFIX = "VIZHELPERS_HUB_"
+# These authenticators cannot tell one student from another: they accept any password, share one
+# password, or give a student's name to the first person who uses it.
+UNSAFE = ("dummy", "null", "sharedpassword", "native", "firstuse")
+HERE = Path(__file__).resolve().parent
 
-from labs.hub import settings
-from labs.hub.settings import PREFIX
+c = get_config()  # noqa: F821  JupyterHub defines it
+chosen = {
+    name.removeprefix(PREFIX): value.strip()
+    for name, value in os.environ.items()
+    if name.startswith(PREFIX)
+}
 
-c = get_config()  # noqa: F821  JupyterHub gives it
-try:
-    chosen = settings.read_settings(os.environ)
-except settings.NotReady as reason:
-    sys.exit(f"This hub does not start: {reason}")
-chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-# ---------------------------------------------------------------- who comes in
+def required(name: str, meaning: str) -> str:
+    """Return a chosen value, or exit with a message that names the variable."""
+    return chosen.get(name) or sys.exit(
+        f"This hub does not start: {PREFIX}{name} is not set ({meaning}). See labs/hub/README.md."
+    )
 
-c.JupyterHub.authenticator_class = chosen.authenticator
+
+# ---------------------------------------------------------------- who may log in
+
+trial = "TRIAL_PASSWORD" in chosen  # set by `python -m labs.hub`
+if trial:
+    c.JupyterHub.authenticator_class = "shared-password"
+    c.SharedPasswordAuthenticator.user_password = required("TRIAL_PASSWORD", "of all students")
+    lines = [[name] for name in required("TRIAL_STUDENTS", "names, separated by commas").split(",")]
+else:
+    authenticator = required("AUTHENTICATOR", "how students log in, such as generic-oauth")
+    if any(name in authenticator.lower().replace("-", "") for name in UNSAFE):
+        sys.exit(f"This hub does not start: {authenticator!r} does not tell students apart.")
+    c.JupyterHub.authenticator_class = authenticator
+    try:
+        text = Path(required("STUDENTS", "a file with one name a line")).read_text("utf-8")
+    except OSError as error:
+        sys.exit(f"This hub does not start: the list of students cannot be read: {error}.")
+    lines = [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
+for words in lines:
+    if words[1:] not in ([], ["admin"]):
+        sys.exit(f"This hub does not start: {' '.join(words)!r} is not NAME or NAME admin.")
+if not lines:
+    sys.exit("This hub does not start: the list of students is empty, so nobody could log in.")
 c.Authenticator.allow_all = False
-c.Authenticator.allowed_users = set(chosen.students.names)
-c.Authenticator.admin_users = set(chosen.students.admins)
-# Whom the list no longer names is no longer let in, though the database knows him.
-c.Authenticator.allow_existing_users = False
-c.LocalAuthenticator.create_system_users = False
-if chosen.trying:
-    c.SharedPasswordAuthenticator.user_password = chosen.password
+c.Authenticator.allow_existing_users = False  # a name removed from the list cannot log in again
+c.Authenticator.allowed_users = {words[0] for words in lines}
+c.Authenticator.admin_users = {words[0] for words in lines if words[1:]}
 
-# ---------------------------------------------------------------- where it listens
+# ---------------------------------------------------------------- hub and proxy
 
-# The proxy is a process of its own: students' work goes through it while the hub restarts.
+# The proxy is a process of its own, so students' pages keep working while the hub restarts.
 c.ConfigurableHTTPProxy.should_start = False
-c.ConfigurableHTTPProxy.api_url = os.environ.get(PREFIX + "PROXY_API", "http://127.0.0.1:8001")
-# With this the hub looks at the proxy's routes too: a proxy that was restarted has none, and
-# JupyterHub's own 300 seconds would be a good part of a lesson.
-c.JupyterHub.last_activity_interval = 10
-c.JupyterHub.bind_url = os.environ.get(PREFIX + "ADDRESS", "http://127.0.0.1:8000")
-c.JupyterHub.hub_bind_url = os.environ.get(PREFIX + "INSIDE", "http://127.0.0.1:8081")
+c.ConfigurableHTTPProxy.api_url = chosen.get("PROXY_API", "http://127.0.0.1:8001")
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.cleanup_proxy = False
-c.JupyterHub.db_url = f"sqlite:///{chosen.state / 'jupyterhub.sqlite'}"
-c.JupyterHub.cookie_secret_file = str(chosen.state / "cookie_secret")
-c.JupyterHub.shutdown_on_logout = False
+# At this interval, in seconds, the hub also checks the proxy's routes. A restarted proxy has none.
+c.JupyterHub.last_activity_interval = 10
+c.JupyterHub.bind_url = chosen.get("ADDRESS", "http://127.0.0.1:8000")
+c.JupyterHub.hub_bind_url = chosen.get("INTERNAL_ADDRESS", "http://172.30.0.1:8081")
+state = Path(chosen.get("STATE", "/srv/jupyterhub"))
+c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 
 # ---------------------------------------------------------------- a student's server
 
-c.JupyterHub.spawner_class = chosen.spawner
 c.Spawner.default_url = "/lab"
-c.Spawner.mem_limit = settings.MEMORY
-c.Spawner.cpu_limit = settings.CPU
-c.Spawner.start_timeout = settings.START_TIMEOUT
-c.Spawner.http_timeout = settings.START_TIMEOUT
-c.JupyterHub.concurrent_spawn_limit = 0  # all of a class at once; the time-out is long enough
-
-if chosen.spawner == "docker":
-    c.Spawner.cmd = ["python", f"{settings.COURSE}/hub/start.py"]
-    c.DockerSpawner.image = f"{settings.IMAGE}:{settings.TAG}"
-    c.DockerSpawner.remove = True  # the container; the student's volume stays
-    c.DockerSpawner.volumes = {"course-{username}": settings.HOME}
-    if os.environ.get(PREFIX + "MATERIAL"):  # newer than the image's
-        c.DockerSpawner.read_only_volumes = {str(chosen.material): settings.MATERIAL}
-    c.DockerSpawner.network_name = os.environ.get(PREFIX + "NETWORK", "course")
+c.Spawner.mem_limit = "2G"
+c.Spawner.cpu_limit = 1.0
+c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a whole class presses the button at once
+c.JupyterHub.concurrent_spawn_limit = 0
+c.Spawner.environment = {
+    name: chosen[name] for name in ("COURSE_REPOSITORY", "COURSE_BRANCH") if chosen.get(name)
+}
+if trial:  # processes of this account: students are not kept apart, and no limit is enforced
+    c.JupyterHub.spawner_class = "simple"
+    c.SimpleLocalProcessSpawner.home_dir_template = str(state / "home" / "{username}")
+    c.Spawner.cmd = ["sh", str(HERE / "start.sh"), "jupyterhub-singleuser"]
+    c.Spawner.environment |= {
+        "JUPYTER_CONFIG_PATH": str(HERE / "jupyter"),
+        "JUPYTER_PATH": str(HERE / "jupyter"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    if os.geteuid() == 0:
+        c.Spawner.args = ["--allow-root"]
+    c.JupyterHub.services = [{"name": "trial", "api_token": required("TRIAL_TOKEN", "for tests")}]
+    scopes = ["list:users", "servers", "access:servers", "shutdown"]
+    c.JupyterHub.load_roles = [{"name": "trial", "scopes": scopes, "services": ["trial"]}]
+else:
+    c.JupyterHub.spawner_class = "docker"
+    c.DockerSpawner.image = chosen.get("IMAGE", "vizhelpers-course")
+    c.DockerSpawner.remove = (
+        True  # removes the container; the volume with the student's files stays
+    )
+    c.DockerSpawner.volumes = {"course-{username}": "/home/student"}
+    if chosen.get("COURSE_REPOSITORY", "").startswith("/"):  # a git repository on this server
+        c.DockerSpawner.read_only_volumes = dict([[chosen["COURSE_REPOSITORY"]] * 2])
+    c.DockerSpawner.network_name = "course"
     c.DockerSpawner.use_internal_ip = True
     c.DockerSpawner.extra_host_config = {
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
-        "pids_limit": settings.PROCESSES,
-        "memswap_limit": settings.MEMORY,
+        "pids_limit": 256,
+        "memswap_limit": "2G",
     }
-else:
-    c.Spawner.cmd = [sys.executable, str(settings.HERE / "start.py")]
-    c.Spawner.environment = {"COURSE_MATERIAL": str(chosen.material)}
-if chosen.spawner == "systemd":
-    c.SystemdSpawner.user_workingdir = "/home/{USERNAME}"
-    c.SystemdSpawner.username_template = "{USERNAME}"
-    c.SystemdSpawner.isolate_tmp = True
-    c.SystemdSpawner.isolate_devices = True
-    c.SystemdSpawner.disable_user_sudo = True
-    c.SystemdSpawner.readonly_paths = ["/"]
-    c.SystemdSpawner.readwrite_paths = ["/home/{USERNAME}"]
-    c.SystemdSpawner.unit_extra_properties = {
-        "TasksMax": str(settings.PROCESSES),
-        "MemorySwapMax": "0",
-        "ProtectProc": "invisible",
-    }
-if chosen.spawner == "simple":
-    c.SimpleLocalProcessSpawner.home_dir_template = str(chosen.state / "home" / "{username}")
-    c.Spawner.http_timeout = c.Spawner.start_timeout = 120
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container that has no other user
-        c.Spawner.args = ["--allow-root"]
-
-# ---------------------------------------------------------------- what looks after it
-
-c.JupyterHub.services = [
-    {
-        "name": "idle-culler",
-        "command": [
-            sys.executable,
-            "-m",
-            "jupyterhub_idle_culler",
-            f"--timeout={settings.CULL_AFTER}",
-            f"--cull-every={settings.CULL_EVERY}",
-        ],
-    }
-]
-c.JupyterHub.load_roles = [
-    {
-        "name": "idle-culler",
-        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
-        "services": ["idle-culler"],
-    }
-]
-token = os.environ.get(PREFIX + "TOKEN")
-if token:  # for labs.hub.before_class, which starts servers before the students come
-    c.JupyterHub.services += [{"name": "before-class", "api_token": token}]
-    scopes = ["list:users", "read:servers", "servers", "access:servers"]
-    scopes += ["shutdown"] if chosen.trying else []
-    c.JupyterHub.load_roles += [
-        {"name": "before-class", "scopes": scopes, "services": ["before-class"]}
-    ]

@@ -1,52 +1,48 @@
-"""Start the proxy and the hub on loopback, and stop them again: for a try, tests, measurements."""
+"""Start the proxy and the hub on this machine, and stop them: for a trial and for tests."""
 
-import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
-from labs.hub.settings import HERE, PREFIX, ROOT
+from jupyterhub.utils import random_port
 
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 CONFIG = HERE / "jupyterhub_config.py"
+PREFIX = "VIZHELPERS_HUB_"
 LOOPBACK = "127.0.0.1"
 INSTALL_PROXY = "npm install --no-save --prefix .cache/js configurable-http-proxy"
-PATIENCE = 60  # seconds that a proxy or a hub may take to answer
+START_TIMEOUT = 60  # seconds
 
 
 class Missing(Exception):
-    """A program is not installed; the text says how to get it."""
+    """JupyterHub's proxy is not installed; the message says how to install it."""
 
 
 def proxy_program() -> str | None:
-    """Return where JupyterHub's proxy is, or None."""
+    """Return the path of JupyterHub's proxy, or None."""
     own = ROOT / ".cache" / "js" / "node_modules" / ".bin"
     return shutil.which("configurable-http-proxy", path=f"{own}{os.pathsep}{os.environ['PATH']}")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind((LOOPBACK, 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class LocalHub:
-    """A proxy and a hub, each a process of its own, which can be stopped and started alone."""
+    """A proxy and a hub as two processes of this account, which stop when the context ends.
+
+    Attributes:
+        address: of the proxy, for browsers.
+        password: of all students.
+        token: for JupyterHub's REST API.
+        proxy, hub: the processes; None before they are started.
+    """
 
     def __init__(
         self,
@@ -54,150 +50,122 @@ class LocalHub:
         students: Sequence[str],
         *,
         port: int | None = None,
+        repository: str = "",
         config: Path = CONFIG,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Choose ports and a password; nothing runs yet.
+        """Choose ports and secrets; nothing is started.
 
         Args:
             state: folder of the database, the logs and the students' homes.
-            students: who may log in, all with the same password.
-            port: of the proxy; a free one where it is None.
-            config: the hub's; it must read what it does not set from ``labs/hub``.
-            environment: more variables for the hub.
+            students: names that may log in.
+            port: of the proxy; an unused one if None.
+            repository: address or path of the course's git repository; none if empty.
+            config: JupyterHub's configuration file.
 
         Raises:
-            Missing: there is no proxy or no hub.
+            Missing: JupyterHub's proxy is not installed.
         """
-        if find_spec("jupyterhub") is None:
-            raise Missing("jupyterhub is missing: run this with `.uv/bin/uv run`, as README says.")
-        program = proxy_program()
-        if program is None:
+        self.program = proxy_program() or ""
+        if not self.program:
             raise Missing(
-                "JupyterHub's proxy is missing. It needs Node 20 or newer. In the repository run:\n"
-                f"    {INSTALL_PROXY}"
+                "JupyterHub's proxy is missing. Install Node 20 or newer with npm, then run in the "
+                f"repository:\n    {INSTALL_PROXY}"
             )
-        self.state, self.students, self.program = state.resolve(), list(students), program
-        self.config, self.password, self.token = (
-            config,
-            secrets.token_urlsafe(9),
-            secrets.token_hex(),
-        )
-        ports = free_ports(3)
-        self.port, self.api_port, self.hub_port = port or ports[0], ports[1], ports[2]
+        self.state, self.config = state.resolve(), config
+        self.password, self.token = secrets.token_urlsafe(9), secrets.token_hex()
+        self.port, self.api_port = port or random_port(), random_port()
         self.address = f"http://{LOOPBACK}:{self.port}"
+        self.hub_address = f"http://{LOOPBACK}:{random_port()}"
         self.proxy: subprocess.Popen[bytes] | None = None
         self.hub: subprocess.Popen[bytes] | None = None
-        self._variables = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(PREFIX)},
+        settings = {
+            "TRIAL_STUDENTS": ",".join(students),
+            "TRIAL_PASSWORD": self.password,
+            "TRIAL_TOKEN": self.token,
+            "COURSE_REPOSITORY": repository,
+            "STATE": str(self.state),
+            "ADDRESS": self.address,
+            "INTERNAL_ADDRESS": self.hub_address,
+            "PROXY_API": f"http://{LOOPBACK}:{self.api_port}",
+        }
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+            **{PREFIX + name: value for name, value in settings.items()},
             "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(),
-            PREFIX + "TRY": "yes",
-            PREFIX + "TRY_STUDENTS": ",".join(students),
-            PREFIX + "TRY_PASSWORD": self.password,
-            PREFIX + "STATE": str(self.state),
-            PREFIX + "TOKEN": self.token,
-            PREFIX + "ADDRESS": self.address,
-            PREFIX + "INSIDE": f"http://{LOOPBACK}:{self.hub_port}",
-            PREFIX + "PROXY_API": f"http://{LOOPBACK}:{self.api_port}",
-            **(environment or {}),
         }
 
     def __enter__(self) -> "LocalHub":
-        """Start both."""
+        """Start the proxy and the hub."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self.start_proxy()
             self.start_hub()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop both, and all servers of students."""
-        self.stop()
-
     def start_proxy(self) -> None:
-        """Start the proxy, and wait until it answers."""
+        """Start the proxy and wait until it answers."""
         command = [self.program, f"--ip={LOOPBACK}", f"--port={self.port}"]
         command += [f"--api-ip={LOOPBACK}", f"--api-port={self.api_port}"]
-        # A proxy that was restarted knows no student for some seconds. Without a default it leaves
-        # their pages' connections without an answer; the hub refuses, and the page tries again.
-        hub = f"http://{LOOPBACK}:{self.hub_port}"
-        command += [f"--default-target={hub}", f"--error-target={hub}/hub/error"]
-        self.proxy = self._start("proxy", command)
-        self._wait_for(f"{self.address}/", self.proxy, "proxy")
+        command += [f"--default-target={self.hub_address}"]
+        command += [f"--error-target={self.hub_address}/hub/error"]
+        self._start("proxy", command, f"{self.address}/", highest=599)
 
     def start_hub(self) -> None:
-        """Start the hub, and wait until it answers through the proxy."""
-        command = [sys.executable, str(HERE / "serve.py"), "-f", str(self.config)]
-        self.hub = self._start("hub", command)
-        self._wait_for(f"{self.address}/hub/api/", self.hub, "hub", good=(200,))
+        """Start the hub and wait until it answers through the proxy."""
+        command = [sys.executable, "-m", "jupyterhub", "-f", str(self.config)]
+        self._start("hub", command, f"{self.address}/hub/api/", highest=200)
 
-    def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
-        with (self.state / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
+    def _start(self, name: str, command: list[str], address: str, highest: int) -> None:
+        path = self.state / f"{name}.log"
+        with path.open("ab") as log:
+            process = subprocess.Popen(
                 command,
                 cwd=self.state,
-                env=self._variables,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C comes to this process, which ends them in order
+                start_new_session=True,  # Ctrl-C reaches this process only, which stops both
             )
-
-    def _wait_for(
-        self,
-        address: str,
-        process: "subprocess.Popen[bytes]",
-        name: str,
-        good: Sequence[int] = (),
-    ) -> None:
-        end = time.monotonic() + PATIENCE
+        setattr(self, name, process)
+        end = time.monotonic() + START_TIMEOUT
         while time.monotonic() < end and process.poll() is None:
             try:
-                with urllib.request.urlopen(address, timeout=5) as answer:
-                    status = answer.status
+                with urllib.request.urlopen(address, timeout=5):
+                    return
             except urllib.error.HTTPError as error:
-                status = error.code
+                if error.code <= highest:
+                    return
             except OSError:
-                status = 0
-            if status and (not good or status in good):
-                return
+                pass
             time.sleep(0.1)
-        raise RuntimeError(f"The {name} did not start:\n{self.log(name)[-3000:]}")
+        raise RuntimeError(f"The {name} did not start:\n{path.read_text(errors='replace')[-3000:]}")
 
-    def log(self, name: str) -> str:
-        """Return what the proxy or the hub has written."""
-        path = self.state / f"{name}.log"
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-
-    def end(self, name: str, how: int = signal.SIGTERM) -> None:
-        """End the proxy or the hub and wait; students' servers go on."""
+    def end(self, name: str, signal_number: int = signal.SIGTERM) -> None:
+        """Stop the proxy or the hub and wait; students' servers keep running."""
         process: subprocess.Popen[bytes] | None = getattr(self, name)
         if process is None or process.poll() is not None:
             return
-        process.send_signal(how)
+        process.send_signal(signal_number)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
-    def stop(self) -> None:
-        """Ask the hub to stop the students' servers and itself; then stop the proxy."""
+    def __exit__(self, *_: object) -> None:
+        """Let the hub stop the students' servers and itself, then stop the proxy."""
         if self.hub is not None and self.hub.poll() is None:
-            with suppress(OSError):
-                self._ask("shutdown", {"servers": True, "proxy": False})
-            with suppress(subprocess.TimeoutExpired):
+            request = urllib.request.Request(
+                f"{self.hub_address}/hub/api/shutdown",
+                data=b'{"servers": true, "proxy": false}',
+                headers={"Authorization": f"token {self.token}"},
+            )
+            with suppress(OSError, subprocess.TimeoutExpired):
+                urllib.request.urlopen(request, timeout=30).close()
                 self.hub.wait(60)
         self.end("hub")
         self.end("proxy")
-
-    def _ask(self, path: str, what: Mapping[str, object]) -> None:
-        request = urllib.request.Request(
-            f"http://{LOOPBACK}:{self.hub_port}/hub/api/{path}",
-            data=json.dumps(what).encode(),
-            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=30).close()
