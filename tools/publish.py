@@ -53,7 +53,7 @@ class PublishError(ValueError):
 
 
 def public_address(text: str) -> str:
-    """Return the https address of a repository, without ``.git`` and without a final slash.
+    """Return the https address of a repository, without a final slash; GitHub's without ``.git``.
 
     Raises:
         PublishError: the text is no public address of a repository.
@@ -80,7 +80,8 @@ def public_address(text: str) -> str:
         raise PublishError(
             "The address holds a user name or a password, which every student would read."
         )
-    path = parts.path.strip("/").removesuffix(".git").rstrip("/")
+    path = parts.path.strip("/")
+    path = path.removesuffix(".git") if host == "github.com" else path
     steps = path.split("/")
     if parts.query or parts.fragment or not re.fullmatch(r"[A-Za-z0-9._~/-]+", path):
         raise PublishError(f"{text} is not the address of a repository. {example}")
@@ -130,7 +131,8 @@ def copy_sources(copy: Path) -> None:
         path = ROOT / name
         if path.is_dir():
             never = (*NEVER, *PRIVATE) if name == "labs" else NEVER
-            shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns(*never))
+            ignore = shutil.ignore_patterns(*never)
+            shutil.copytree(path, copy / name, symlinks=True, ignore=ignore)
         else:
             shutil.copy(path, copy / name)
 
@@ -202,7 +204,7 @@ def student_edition(copy: Path, student: Path, address: str) -> None:
     (student / "notebooks").mkdir()
     for path in sorted((copy / "notebooks" / "md").glob("*.md")):
         shutil.copy(copy / "notebooks" / f"{path.stem}.ipynb", student / "notebooks")
-    shutil.copytree(copy / "vizhelpers", student / "vizhelpers")
+    shutil.copytree(copy / "vizhelpers", student / "vizhelpers", symlinks=True)
     shutil.copytree(release_labs(copy), student / "labs")
     for name in ("LICENSE", "CITATION.cff"):
         shutil.copy(copy / name, student)
@@ -214,7 +216,7 @@ def student_edition(copy: Path, student: Path, address: str) -> None:
     upload = "Download a notebook and upload it there."
     values = {
         "@REPOSITORY@": address,
-        "@FOLDER@": address.rpartition("/")[2],
+        "@FOLDER@": address.rpartition("/")[2].removesuffix(".git"),
         "@LABS@": table_of_labs(student / "labs", address),
         "@COLAB@": badge if address.startswith(GITHUB) else upload,
     }
@@ -275,6 +277,19 @@ def table_of_labs(labs: Path, address: str) -> str:
     return "\n".join(rows)
 
 
+def build_distributions(student: Path, dist: Path, address: str) -> None:
+    """Build wheel and sdist from the student edition; PyPI shows their README, so links in it must
+    lead to the repository.
+    """
+    readme = student / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    pictures = re.sub(r"(!\[[^\]]*\]\()(?!https?:)", rf"\1{address}/raw/main/", text)
+    absolute = re.sub(r"\]\((?!https?:|#)", f"]({address}/blob/main/", pictures)
+    readme.write_text(absolute, encoding="utf-8")
+    run(student, "hatchling", "build", "-d", str(dist))
+    readme.write_text(text, encoding="utf-8")
+
+
 # The command
 
 
@@ -313,7 +328,7 @@ def publish(repo: str, to: Path = DEFAULT, pypi: str | None = None, *, site: boo
         run(copy, "tools.build_labs")
         run(copy, "tools.build_notebooks", "--addresses")
         student_edition(copy, out / "student", address)
-        run(out / "student", "hatchling", "build", "-d", str(out / "dist"))
+        build_distributions(out / "student", out / "dist", address)
         if site:
             run(copy, "tools.build_site", str(out / "site"))
         old = {before, before.removeprefix(GITHUB)} if before != address else set()
@@ -333,7 +348,7 @@ def what_to_do(to: Path, address: str, pypi: str | None) -> str:
     text = f"""\
 {student}: the student edition. {address} must be public; the first time, when it is empty:
     cd {student} && git init -b main && git add . && git commit -m Course
-    git remote add origin {address}.git && git push -u origin main
+    git remote add origin {address} && git push -u origin main
   Later, in a clone of it, so that its files are replaced and its history goes on:
     git --work-tree={student} add -A && git commit -m Update && git push && git reset --hard
 """
