@@ -11,6 +11,10 @@ c = get_config()  # type: ignore[name-defined]  # noqa: F821  nbgrader puts it h
 # The plugins below are this repository's: labs/plugins.
 if (root := str(Path(__file__).resolve().parents[1])) not in sys.path:
     sys.path.append(root)
+from labs.plugins import formgrader, timestamps  # noqa: E402
+
+formgrader.guard()
+timestamps.guard()
 
 c.CourseDirectory.course_id = "vizhelpers"
 c.CourseDirectory.source_directory = "source"
