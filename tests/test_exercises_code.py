@@ -1,6 +1,7 @@
 """Exercises run a reader's code safely; ``plain`` refuses and ``damage`` reports what it must."""
 
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 import vizhelpers as viz
 from vizhelpers.exercises import damage, plain, runner
 from vizhelpers.exercises.catalogue import EXERCISES
-from vizhelpers.exercises.runner import Runner, time_limit
+from vizhelpers.exercises.interruption import time_limit
+from vizhelpers.exercises.runner import Runner
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -69,6 +71,25 @@ def test_it_is_stopped_in_a_kernels_other_thread_too(code: Callable[..., None]) 
     thread.start()
     thread.join(10)
     assert faults == ["too slow"]
+
+
+def test_a_limit_in_another_thread_leaves_no_flag_with_which_a_profiled_call_never_ends() -> None:
+    code = """if True:
+        import sys, threading
+        from vizhelpers.exercises.interruption import time_limit
+
+        def work():
+            with time_limit(60):
+                pass
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        sys.setprofile(lambda *event: None)
+        work.__repr__()
+        (lambda: None)()
+    """
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 def test_the_limit_leaves_no_alarm_behind() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vizhelpers.exercises.interruption import cancel_pending_exception
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -45,6 +47,7 @@ def watched(kinds: Mapping[str, Calls], called: set[str]) -> Iterator[None]:
         stack.callback(_set_profile, sys.getprofile())
         stack.enter_context(_Functions(watch))
         stack.enter_context(_Operations(watch))
+        cancel_pending_exception()  # another thread may have left the flag that it clears
         sys.setprofile(watch.profile)
         yield
 

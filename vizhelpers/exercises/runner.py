@@ -2,10 +2,7 @@
 
 import contextlib
 import copy
-import ctypes
 import io
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +12,11 @@ import torch
 from torch import nn
 
 from vizhelpers.exercises.forbidden import Calls, watched
+from vizhelpers.exercises.interruption import TimeUp, time_limit
 from vizhelpers.exercises.model_state import State
 from vizhelpers.exercises.values import Plain, plain
 
 SECONDS = 10.0  # for all calls of one check
-REPEAT = 0.3  # seconds until code that caught the interruption is interrupted again
 
 LEFT_BEHIND = {
     "hook": "A hook is still on the model. Keep the handle that register_…_hook returns, and "
@@ -45,10 +42,6 @@ class Fault(Exception):
         super().__init__(explanation)
         self.name = name
         self.explanation = explanation
-
-
-class _TimeUp(BaseException):
-    """Not an ``Exception``, so that ``except Exception`` in a loop does not catch it."""
 
 
 class Runner:
@@ -102,10 +95,14 @@ class Runner:
     def _timed(self, function: Callable[..., Any], args: list[Any]) -> Any:
         prints, start = io.StringIO(), time.monotonic()
         try:
-            with _restored_torch_state(), contextlib.redirect_stdout(prints), time_limit(self.left):
-                with watched(self.forbidden, self.called):
-                    return function(*args)
-        except _TimeUp:
+            with (
+                _restored_torch_state(),
+                contextlib.redirect_stdout(prints),
+                time_limit(self.left),
+                watched(self.forbidden, self.called),
+            ):
+                return function(*args)
+        except TimeUp:
             raise Fault(
                 "too slow",
                 f"Stopped: not finished within {SECONDS:.0f} seconds. Does a loop never end?",
@@ -149,52 +146,3 @@ def _restored_torch_state() -> Iterator[None]:
             torch.set_default_dtype(dtype)
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
-
-
-def time_limit(seconds: float) -> contextlib.AbstractContextManager[None]:
-    """Interrupt a ``with`` block after ``seconds``, with an exception that ``Runner`` catches.
-
-    In the main thread of a Unix process a signal interrupts, even ``time.sleep``. Elsewhere
-    (Windows, a kernel's subshell) the exception is raised at the next line of Python.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    by_signal = in_main and hasattr(signal, "setitimer")
-    return _interrupting_by_signal(seconds) if by_signal else _interrupting_by_thread(seconds)
-
-
-@contextlib.contextmanager
-def _interrupting_by_signal(seconds: float) -> Iterator[None]:
-    def stop(number: int, frame: Any) -> None:
-        raise _TimeUp
-
-    old = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-
-
-@contextlib.contextmanager
-def _interrupting_by_thread(seconds: float) -> Iterator[None]:
-    done, lock, target = threading.Event(), threading.Lock(), threading.get_ident()
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-    def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            with lock:  # never after the block has ended
-                if not done.is_set():
-                    raise_in(ctypes.c_ulong(target), ctypes.py_object(_TimeUp))
-            wait = REPEAT
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        with lock:
-            done.set()
-        raise_in(ctypes.c_ulong(target), None)  # cancels an exception not raised yet
-        watcher.join()
