@@ -1,1 +1,1 @@
-"""A class at the hub, measured: ``uv run python -m benchmarks.hub --students 20``."""
+"""A load test of the hub: ``uv run python -m benchmarks.hub --students 20``."""
