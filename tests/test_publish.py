@@ -270,8 +270,8 @@ def test_what_would_give_something_away_is_not_written(
     line = max(secret.anywhere.values(), key=len)
     monkeypatch.setattr(publish, "IGNORED", f"{publish.IGNORED}\n{line}\n")
     for step in ("build_distributions", "run"):
-        monkeypatch.setattr(publish, step, lambda *_: None)
-    monkeypatch.setattr(publish, "release_labs", lambda copy: copy / "images")
+        monkeypatch.setattr(publish, step, lambda *_, **__: None)
+    monkeypatch.setattr(publish, "release_labs", lambda *_: None)
     with pytest.raises(publish.PublishError, match=r"\.gitignore: of a solution"):
         publish.publish(ADDRESS, tmp_path / "to", site=False)
     assert not (tmp_path / "to").exists()
@@ -325,6 +325,18 @@ def test_other_addresses_are_refused_with_the_way_on(text: str, words: str) -> N
 def test_a_name_that_pypi_refuses_or_another_package_has_is_refused(name: str) -> None:
     with pytest.raises(publish.PublishError, match="name"):
         publish.publish(ADDRESS, Path("nowhere"), name)
+
+
+def test_labs_can_be_held_back(tmp_path: Path) -> None:
+    assert publish.check_labs(None) == LABS and publish.check_labs([LABS[1]]) == [LABS[1]]
+    with pytest.raises(publish.PublishError, match=f"'lab0'; there are {LAB}"):
+        publish.publish(ADDRESS, tmp_path / "to", labs=["lab0", LAB])
+    copy = tmp_path / "copy"
+    publish.copy_sources(copy)
+    # An examination that waits in source/ is no lab of the edition, whatever nbgrader releases.
+    shutil.copytree(copy / "labs" / "source" / LAB, copy / "labs" / "source" / "exam")
+    publish.release_labs(copy, tmp_path / "labs", [LAB])
+    assert [path.name for path in (tmp_path / "labs").iterdir()] == [LAB]
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_stays(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -166,8 +167,8 @@ def fill(copy: Path, address: str, pypi: str | None) -> None:
         path.write_text(changed, encoding="utf-8")
 
 
-def run(folder: Path, *arguments: str) -> None:
-    """Run a module of Python in a folder.
+def run(folder: Path, *arguments: str, way_on: str = "") -> None:
+    """Run a module of Python in a folder; ``way_on`` tells the teacher what to do if it fails.
 
     Raises:
         PublishError: it failed; the message ends with its last lines.
@@ -184,28 +185,28 @@ def run(folder: Path, *arguments: str) -> None:
     )
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise PublishError(f"`python -m {' '.join(arguments)}` failed:\n{last}")
+        hint = f"; {way_on}, look at the outcome, and publish again" if way_on else ""
+        raise PublishError(f"`python -m {' '.join(arguments)}` failed{hint}:\n{last}")
 
 
-def release_labs(copy: Path) -> Path:
-    """Make the students' versions of all labs with nbgrader, and return their folder."""
+def release_labs(copy: Path, to: Path, chosen: Sequence[str]) -> None:
+    """Make the students' versions of labs with nbgrader, and copy the chosen ones."""
     labs = copy / "labs"
     run(labs, "nbgrader", "generate_assignment", "--no-db", "--course-dir=.", "*")
-    names = {path.stem for path in (labs / "md").glob("*.md")}
-    made = {path.stem for path in (labs / "release").glob("*/*.ipynb")}
-    if missing := names - made:
-        raise PublishError(f"nbgrader released no notebook of {', '.join(sorted(missing))}.")
-    return labs / "release"
+    for name in chosen:
+        if not (labs / "release" / name / f"{name}.ipynb").is_file():
+            raise PublishError(f"nbgrader released no notebook of {name}.")
+        shutil.copytree(labs / "release" / name, to / name, symlinks=True)
 
 
-def student_edition(copy: Path, student: Path, address: str) -> None:
+def student_edition(copy: Path, student: Path, address: str, labs: Sequence[str]) -> None:
     """Write the student edition: what is named here, and nothing else."""
     student.mkdir(parents=True)
     (student / "notebooks").mkdir()
     for path in sorted((copy / "notebooks" / "md").glob("*.md")):
         shutil.copy(copy / "notebooks" / f"{path.stem}.ipynb", student / "notebooks")
     shutil.copytree(copy / "vizhelpers", student / "vizhelpers", symlinks=True)
-    shutil.copytree(release_labs(copy), student / "labs")
+    release_labs(copy, student / "labs", labs)
     for name in ("LICENSE", "CITATION.cff"):
         shutil.copy(copy / name, student)
     (student / ".gitignore").write_text(IGNORED, encoding="utf-8")
@@ -293,13 +294,40 @@ def build_distributions(student: Path, dist: Path, address: str) -> None:
 # The command
 
 
-def publish(repo: str, to: Path = DEFAULT, pypi: str | None = None, *, site: bool = True) -> str:
+def check_labs(chosen: Sequence[str] | None) -> list[str]:
+    """Return the names of the chosen labs in order, or of all; raise where one is unknown."""
+    there = sorted(path.stem for path in (ROOT / "labs" / "md").glob("*.md"))
+    if strange := sorted(set(chosen or ()) - set(there)):
+        raise PublishError(f"No lab is called {strange[0]!r}; there are {', '.join(there)}.")
+    return [name for name in there if chosen is None or name in chosen]
+
+
+def unknown_to_git() -> list[str]:
+    """Return the files that are published though git does not know them: a teacher's notes?"""
+    command = ["git", "ls-files", "--others", "-x", "__pycache__", "-x", ".ipynb_checkpoints", "--"]
+    command += ["vizhelpers", "labs/source"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git here
+        return []
+    return done.stdout.splitlines()
+
+
+def publish(
+    repo: str,
+    to: Path = DEFAULT,
+    pypi: str | None = None,
+    *,
+    labs: Sequence[str] | None = None,
+    site: bool = True,
+) -> str:
     """Write the student edition, wheel, sdist and site into a folder.
 
     Args:
         repo: the address of the students' repository.
         to: a folder that is empty or not there.
         pypi: name under which the package is installed from PyPI; from ``repo`` where None.
+        labs: names of the labs that students get; all where None.
         site: whether to build the site, which executes every notebook (minutes).
 
     Returns:
@@ -312,6 +340,7 @@ def publish(repo: str, to: Path = DEFAULT, pypi: str | None = None, *, site: boo
     """
     address = public_address(repo)
     name = check_name(pypi) if pypi is not None else None
+    chosen = check_labs(labs)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise PublishError(f"{to} is not an empty folder. Name another one, or delete it yourself.")
     if missing := [module for module in NEEDED if find_spec(module) is None]:
@@ -320,14 +349,15 @@ def publish(repo: str, to: Path = DEFAULT, pypi: str | None = None, *, site: boo
             "so does `pip install --group dev -e .` in an environment of yours."
         )
     before = project(ROOT)["urls"]["Repository"]
-    run(ROOT, "tools.build_labs", "--check")
+    run(ROOT, "tools.build_labs", "--check", way_on="run it without --check")
     with tempfile.TemporaryDirectory() as folder:
         copy, out = Path(folder, "copy"), Path(folder, "out")
         copy_sources(copy)
         fill(copy, address, name)
         run(copy, "tools.build_labs")
-        run(copy, "tools.build_notebooks", "--addresses")
-        student_edition(copy, out / "student", address)
+        way_on = "run `python -m tools.build_notebooks`"
+        run(copy, "tools.build_notebooks", "--addresses", way_on=way_on)
+        student_edition(copy, out / "student", address, chosen)
         build_distributions(out / "student", out / "dist", address)
         if site:
             run(copy, "tools.build_site", str(out / "site"))
@@ -379,14 +409,18 @@ def main() -> None:
     parser.add_argument("--repo", required=True, help="https://github.com/OWNER/NAME, for students")
     parser.add_argument("--pypi", metavar="NAME", help="install by this name, not from the address")
     parser.add_argument("--to", type=Path, default=DEFAULT, help="an empty folder; %(default)s")
+    parser.add_argument("--labs", nargs="+", metavar="LAB", help="such as lab1_print; default: all")
     parser.add_argument("--without-site", action="store_true", help="execute no notebook")
     chosen = parser.parse_args()
     to = chosen.to.resolve()
     try:
-        address = publish(chosen.repo, to, chosen.pypi, site=not chosen.without_site)
+        site = not chosen.without_site
+        address = publish(chosen.repo, to, chosen.pypi, labs=chosen.labs, site=site)
     except PublishError as error:
         sys.exit(str(error))
     print(what_to_do(to, address, chosen.pypi))
+    if strange := unknown_to_git():
+        print("Published, though git does not know them; look at them:", *strange, sep="\n  ")
 
 
 if __name__ == "__main__":
