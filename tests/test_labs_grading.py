@@ -1,29 +1,25 @@
 """A lab's marks are what its submissions deserve, whatever the submissions try.
 
-Attacks are tried on a tiny lab without torch, in the fence that this machine gives: as root another
-user, otherwise namespaces of one's own. Where there are none, tests that need them are skipped.
+Attacks are tried on a tiny lab without torch, behind the fence.
 """
-# ruff: noqa: E402
 
 import ast
 import importlib
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from unittest import mock
 
 import pytest
 
 pytest.importorskip("nbgrader", reason="marking needs the course's tools; Colab has none")
-sys.modules.setdefault("rfc3987_syntax", None)  # see labs/grade: three seconds
 
 import tiny_lab
 from nbgrader.preprocessors import ClearSolutions
+from tiny_marking import forked
 
+from labs.grading.fence import ROOT
 from labs.grading.lab import Lab
 from labs.grading.marking import Marker
 from labs.grading.submission import Cell
-from labs.grading.zygote import ROOT, Zygote
 
 pytest_plugins = ("tiny_marking",)
 LABS = sorted(path.parent.name for path in (ROOT / "labs" / "source").glob("*/*.ipynb"))
@@ -31,14 +27,6 @@ FULL = tiny_lab.POINTS
 
 
 # --- The six labs ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    """Torch is started once, for all six labs."""
-    home = tmp_path_factory.mktemp("home")
-    with Zygote.start(home, ("torch", "torchvision", "vizhelpers.exercises")) as zygote:
-        yield zygote
 
 
 def untouched(cell: Cell, lab: Lab) -> Cell:
@@ -74,22 +62,22 @@ def touched(lab: Lab, changed: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", LABS)
 def test_solutions_get_all_untouched_gets_nothing_and_mistakes_what_they_deserve(
-    name: str, with_torch: Zygote
+    name: str,
 ) -> None:
     lab = Lab.find(ROOT / "labs", name)
     full = {cell.name: float(cell.points) for cell in lab.tests}
     solved = [Cell(c.kind, c.source, c.name) for c in lab.cells]
     wrong = importlib.import_module(f"lab_submissions.{name}").WRONG
-    with Marker(lab, base=with_torch) as by:
-        assert by.score(solved).points == full
-        assert by.score([untouched(c, lab) for c in solved]).points == dict.fromkeys(full, 0.0)
-        for mistake, (changed, deserved) in wrong.items():
-            seen = touched(lab, set(changed))
-            assert deserved.keys() <= seen, mistake
-            by.lab = replace(lab, cells=tuple(c for c in lab.cells if not c.test or c.name in seen))
-            score = by.score([replace(c, source=changed.get(c.name, c.source)) for c in solved])
-            wanted = {cell: points for cell, points in (full | deserved).items() if cell in seen}
-            assert score.points == wanted, f"{mistake}: {score.failures}"
+    by = Marker(lab, start=forked)
+    assert by.score(solved).points == full
+    assert by.score([untouched(c, lab) for c in solved]).points == dict.fromkeys(full, 0.0)
+    for mistake, (changed, deserved) in wrong.items():
+        seen = touched(lab, set(changed))
+        assert deserved.keys() <= seen, mistake
+        by.lab = replace(lab, cells=tuple(c for c in lab.cells if not c.test or c.name in seen))
+        score = by.score([replace(c, source=changed.get(c.name, c.source)) for c in solved])
+        wanted = {cell: points for cell, points in (full | deserved).items() if cell in seen}
+        assert score.points == wanted, f"{mistake}: {score.failures}"
 
 
 # --- What a submission may try, on the tiny lab ------------------------------------------------

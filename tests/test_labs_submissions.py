@@ -1,6 +1,7 @@
 """What is handed in, and what comes back over the pipe, is data: it is refused or made plain."""
 
 import base64
+import io
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ pytest.importorskip("nbgrader", reason="marking needs the course's tools; Colab 
 
 import nbformat
 import tiny_lab
+from PIL import Image
 
 from labs.grading import frames, landing
 from labs.grading.lab import Lab
@@ -69,6 +71,7 @@ def test_anything_else_is_refused_before_it_is_sent(value: object) -> None:
         ({"dtype": "|O", "shape": [1]}, b"12345678"),
         ({"dtype": "<f8", "shape": [10**12]}, b""),
         ({"dtype": "<f8", "shape": [-1]}, b"12345678"),
+        ({"dtype": "|b1", "shape": [1] * 1_000_000}, b"1"),
         ({"dtype": "<f8", "shape": [0, 10**30]}, b""),
         ({"dtype": "<f8", "shape": [True]}, b"12345678"),
         ({"dtype": "<U999999", "shape": [1]}, b"1234"),
@@ -185,16 +188,28 @@ def test_a_notebook_from_colab_needs_no_metadata_and_may_have_cells_of_its_own(b
     )
     cells.insert(2, tiny_lab.cell("code", "while True: print('a long experiment')", {}, "loop"))
     stripped = [cell | {"metadata": {}} for cell in cells]
-    assert by.score(read_cells(tiny_lab.notebook(stripped).encode())).points == FULL
+    handed_in = read_cells(tiny_lab.notebook(stripped).encode())
+    assert by.score(handed_in).points == FULL
+    ran = landing.clean(by.lab, handed_in)
+    names = [c.metadata.nbgrader.grade_id for c in ran.cells if "nbgrader" in c.metadata]
+    assert names == ["setup", *FULL]  # known by their text, where they stood
+    assert len(ran.cells) == len(handed_in)
 
 
-def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page() -> None:
-    nb = nbformat.v4
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    released = nb.new_notebook(metadata={"kernelspec": kernel})
-    for cell in tiny_lab.cells(tiny_lab.SOLVED):
-        make = nb.new_code_cell if cell["cell_type"] == "code" else nb.new_markdown_cell
-        released.cells.append(make(cell["source"], metadata=cell["metadata"]))
+def test_an_answer_from_a_loop_in_an_extra_cell_counts_and_is_remarked(by: Marker) -> None:
+    cells = tiny_lab.cells(tiny_lab.SOLVED | {"answer": "answer = sum(found)"})
+    extra = "found = []\nfor n in (40, 2):\n    found.append(n)"
+    cells.insert(5, tiny_lab.cell("code", extra, {}, "own"))
+    score = by.score(read_cells(tiny_lab.notebook(cells).encode()))
+    assert score.points == FULL and score.whole
+    cells = tiny_lab.cells(tiny_lab.SOLVED | {"answer": "answer = sum(found) + 1"})
+    cells.insert(5, tiny_lab.cell("code", extra, {}, "own"))
+    score = by.score(read_cells(tiny_lab.notebook(cells).encode()))
+    assert score.points == FULL | {"test_answer": 0.0}
+    assert score.left_out == ["for n in (40, 2):"]
+
+
+def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page(lab: Lab) -> None:
     handed_in = [
         Cell("raw", "<script>alert(1)</script>", ""),
         Cell("markdown", "pass", "test_double"),
@@ -202,11 +217,11 @@ def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page() -> 
         Cell("code", "double = 2", "double"),
         Cell("markdown", "a < b, <script>alert(1)</script>", "written"),
     ]
-    clean = landing.clean(released, handed_in)
+    clean = landing.clean(lab, handed_in)
     by_name = {c.metadata.nbgrader.grade_id: c for c in clean.cells if "nbgrader" in c.metadata}
     assert len([c for c in clean.cells if "nbgrader" in c.metadata]) == len(by_name) == 8
     assert by_name["test_double"].cell_type == "code"
-    assert by_name["test_double"].source == tiny_lab.TESTS["test_double"]
+    assert by_name["test_double"].source == "assert double(3) == 6, 'twice three is six'"
     assert by_name["double"].source == "double = 2"
     assert by_name["written"].source.startswith("a < b, ")
     assert not any("<script" in cell.source for cell in clean.cells)
@@ -220,7 +235,9 @@ def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page() -> 
         {"output_type": "stream", "name": "stdout", "text": {"no": "text"}},
         "no output",
     ]
-    dot = base64.b64encode(b"\x89PNG").decode()
+    picture = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(picture, "png")
+    dot = base64.b64encode(picture.getvalue()).decode()
     outputs.append({"output_type": "execute_result", "data": {"image/png": dot}})
     ran["cells"][2]["outputs"] = outputs
     assert landing.outputs(json.dumps(ran).encode(), clean)

@@ -2,17 +2,25 @@
 
 import argparse
 import contextlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from labs.grading.frames import Broken, TooLate
+import nbformat
+from nbformat import NotebookNode
+
+from labs.grading import landing
+from labs.grading.fence import ROOT, NoFence
 from labs.grading.lab import Lab, NoLab
 from labs.grading.marking import Marker, NoMark, Score
-from labs.grading.rerun import PRELOAD
 from labs.grading.submission import BadSubmission, cells, read
-from labs.grading.table import Row, line, number, say, write_csv
-from labs.grading.zygote import ROOT, SetupFailed
+from labs.grading.table import Row, line, lost, number, say, write_csv
+
+Reader = Callable[[], bytes]  # of a notebook
 
 ABOUT = """Mark a graded lab. Students' code runs behind a fence; only the tests' own process gives
 points. In a course folder of nbgrader, marks go to the gradebook, notebooks to autograded/; with
@@ -20,7 +28,7 @@ points. In a course folder of nbgrader, marks go to the gradebook, notebooks to 
 AFTER = """examples, in the course folder:
   labs/grade lab3_kernels                        everybody who handed it in
   labs/grade lab3_kernels --student ada          one student again
-  labs/grade lab3_kernels --files inbox/*.ipynb --csv marks.csv
+  labs/grade lab3_kernels --files inbox/*.ipynb --csv marks.csv --feedback pages
 
 Its exit status is 0 if all went well, 1 if a row says LOOK, 2 if it could not start."""
 
@@ -34,12 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return mark_files(options) if options.files else mark_course(options)
-    except SetupFailed as e:
-        say(f"labs/grade: the setup cells of {options.lab} raised {e}", sys.stderr)
-    except (Broken, TooLate) as e:
-        why = f"{e}" or "they are too slow"
-        say(f"labs/grade: the setup cells of {options.lab} did not end: {why}", sys.stderr)
-    except (CannotStart, NoLab, NoMark) as e:
+    except (CannotStart, NoFence, NoLab, NoMark) as e:
         say(f"labs/grade: {e}", sys.stderr)
     return 2
 
@@ -62,8 +65,15 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=_positive, default=20, help="limit of each call of a function (20)")
     add("--run-seconds", type=_positive, default=180, help="limit of the whole notebook run (180)")
     add("--no-run", action="store_true", help="score only; autograded/ then has no outputs")
-    add("--allow-network", action="store_true", help="go on without a fence: see README first")
+    add("--feedback", type=Path, metavar="FOLDER", help="with --files: a page for each student")
+    add("--jobs", type=_count, default=os.cpu_count() or 1, help="students at once (a core each)")
     return made
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) <= 1000:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of students from 1 to 1000")
 
 
 def _positive(text: str) -> float:
@@ -73,23 +83,81 @@ def _positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
+@dataclass
+class Marked:
+    """What marking one submission gave: its row, and, if it could be marked, the rest."""
+
+    row: Row
+    score: Score | None = None
+    notebook: NotebookNode | None = None
+
+
+def mark(by: Marker, row: Row, read_it: Reader, seconds: float | None) -> Marked:
+    """Score one submission and run its notebook (not if ``seconds`` is None)."""
+    done = Marked(row)
+    with unless_broken(row):
+        handed_in = cells(read_it())
+        score = by.score(handed_in)
+        done.notebook = landing.clean(by.lab, handed_in)
+        if seconds:
+            run = by.execute(nbformat.writes(done.notebook), seconds, max(1, int(seconds / 3)))
+            if run.trouble or not landing.outputs(run.notebook, done.notebook):
+                row.troubles.append(run.trouble or "the notebook run sent back another notebook")
+        other = landing.show_score(done.notebook, score)
+        if other:
+            row.notes.append(f"fails in the notebook run alone: {', '.join(other)}")
+        done.score = score
+        fill(row, score)
+    return done
+
+
+def mark_all(
+    by: Marker, rows: list[Row], readers: list[Reader], options: argparse.Namespace, run: bool
+) -> Iterator[Marked]:
+    """Mark several students at once; yield them in order."""
+    seconds = options.run_seconds if run else None
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = [
+            pool.submit(mark, by, row, reader, seconds)
+            for row, reader in zip(rows, readers, strict=True)
+        ]
+        try:
+            for job in jobs:
+                yield job.result()
+        finally:  # after Ctrl-C, who has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def mark_files(options: argparse.Namespace) -> int:
-    """Mark notebooks that lie anywhere, by scoring alone."""
+    """Mark notebooks that lie anywhere; no gradebook is needed."""
     if options.student:
         raise CannotStart(
             "--student is for a course folder; with --files, name that student's file."
         )
     lab = Lab.find(course_folder(options), options.lab)
-    names = _names(options.files)
-    rows = []
-    with marker(options, lab) as by:
-        for path, name in zip(options.files, names, strict=True):
-            rows.append(row := Row(name))
-            with unless_broken(row):
-                fill(row, by.score(cells(read(path.absolute().parent, path.name))))
-                row.written = "written: to read" if lab.written else ""
-            show(row, lab, names, options)
+    rows = [Row(name) for name in _names(options.files)]
+    readers: list[Reader] = [
+        partial(read, path.absolute().parent, path.name) for path in options.files
+    ]
+    by, run = marker(options, lab), bool(options.feedback) and not options.no_run
+    for done in mark_all(by, rows, readers, options, run):
+        done.row.written = "written: to read" if lab.written and done.score else ""
+        if options.feedback and done.notebook and done.score:
+            with unless_broken(done.row):
+                got, most = number(done.score.total), number(_most(lab))
+                title = f"{done.row.student}: {got} of {most} points by tests"
+                write_page(options.feedback, done.row.student, title, done.notebook)
+        show(done.row, lab, rows, options)
     return finish(rows, lab, options)
+
+
+def write_page(folder: Path, name: str, title: str, notebook: NotebookNode) -> None:
+    """Write a student's feedback page."""
+    from labs.plugins.feedback import page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name.replace('/', '_')}.html"
+    path.write_text(page(notebook, title), encoding="utf-8")
 
 
 def _names(files: list[Path]) -> list[str]:
@@ -100,8 +168,9 @@ def _names(files: list[Path]) -> list[str]:
 
 def mark_course(options: argparse.Namespace) -> int:
     """Mark what was collected into a course of nbgrader."""
+    if options.feedback:
+        raise CannotStart("--feedback goes with --files. In a course: nbgrader generate_feedback.")
     try:
-        from labs.grading.assignment import Assignment, mark_one
         from labs.grading.course import BadCourse, Course
     except ImportError as e:
         raise CannotStart(
@@ -111,18 +180,17 @@ def mark_course(options: argparse.Namespace) -> int:
         course = Course(course_folder(options))
         lab = course.lab(options.lab)
         course.check(lab)
-        students = chosen(options, course.students(lab.name), course.submitted)
-        rows = []
-        with marker(options, lab, course.root) as by:
-            assignment = Assignment.make(course, lab, by.folder)
-            for student in students:
-                rows.append(row := Row(student))
-                with unless_broken(row):
-                    seconds = None if options.no_run else options.run_seconds
-                    fill(row, mark_one(row, course, assignment, by, seconds))
-                show(row, lab, students, options)
+        rows = [Row(s) for s in chosen(options, course.students(lab.name), course.submitted)]
     except BadCourse as e:
         raise CannotStart(f"{e}") from e
+    readers: list[Reader] = [partial(course.handed_in, row.student, lab.name) for row in rows]
+    for done in mark_all(marker(options, lab), rows, readers, options, not options.no_run):
+        row = done.row
+        if done.score and done.notebook:
+            with unless_broken(row):
+                row.troubles += course.save(lab, row.student, done.notebook, done.score)
+                row.written, row.late = course.rest(lab, row.student)
+        show(row, lab, rows, options)
     return finish(rows, lab, options)
 
 
@@ -131,7 +199,11 @@ def fill(row: Row, score: Score) -> None:
     row.points, row.cells = score.total, score.points
     if score.failures:
         row.notes.append(f"lost: {', '.join(score.failures)}")
-    row.details = [f"{name}: {kind}: {words}" for name, (kind, words, _) in score.failures.items()]
+        if score.left_out:
+            row.notes.append(f"left out of their cells: {'; '.join(score.left_out[:3])}")
+    if score.whole:
+        row.notes.append("marked with whole cells")
+    row.details = [f"{name}: {f.kind}: {f.words}" for name, f in score.failures.items()]
     row.details += [f"a cell raised {words}" for words in score.troubles]
 
 
@@ -169,37 +241,34 @@ def chosen(options: argparse.Namespace, there: list[str], folder: Path) -> list[
     return options.student or there
 
 
-@contextlib.contextmanager
-def marker(options: argparse.Namespace, lab: Lab, *hide: Path) -> Iterator[Marker]:
-    """Start the marking, or raise a CannotStart where students' code could reach the network."""
-    preload = () if options.files or options.no_run else PRELOAD
-    with Marker(lab, preload=preload, seconds=options.seconds, hide=hide) as by:
-        lacks = "; ".join(by.means.missing)
-        if lacks and not options.allow_network:
-            raise CannotStart(
-                f"No fence can be had here. What is missing: {lacks}. A student's code could send "
-                "your tests away and read your files. --allow-network goes on all the same."
-            )
-        fence = f"WARNING, the fence lacks: {lacks}" if lacks else "the fence is whole"
-        say(f"{lab.name}: {number(_most(lab))} points by tests; {fence}.", sys.stderr)
-        yield by
+def marker(options: argparse.Namespace, lab: Lab) -> Marker:
+    """Return what marks, after the fence was tried; a NoFence says why nothing can be marked."""
+    by = Marker(lab, seconds=options.seconds)
+    by.fence.try_it()
+    fence = f"the fence stands, with {'; '.join(by.fence.lacks) or 'all its limits'}"
+    say(f"{lab.name}: {number(_most(lab))} points by tests; {fence}.", sys.stderr)
+    return by
 
 
 def _most(lab: Lab) -> float:
     return sum(cell.points for cell in lab.tests)
 
 
-def show(row: Row, lab: Lab, names: list[str], options: argparse.Namespace) -> None:
+def show(row: Row, lab: Lab, rows: list[Row], options: argparse.Namespace) -> None:
     """Print a row as soon as it is known."""
-    say(line(row, _most(lab), max(len(name) for name in names)))
+    say(line(row, _most(lab), max(len(one.student) for one in rows)))
     for one in row.details if options.verbose else []:
         say(f"    {one}")
 
 
 def finish(rows: list[Row], lab: Lab, options: argparse.Namespace) -> int:
-    """Write the CSV file; return the exit status."""
+    """Say what many lost, write the CSV file; return the exit status."""
+    worth = {cell.name: float(cell.points) for cell in lab.tests}
+    if len(rows) > 1:
+        for words in lost(rows, worth):
+            say(words, sys.stderr)
     if options.csv:
-        write_csv(options.csv, rows, {cell.name: float(cell.points) for cell in lab.tests})
+        write_csv(options.csv, rows, worth)
     look = sum(bool(row.troubles) for row in rows)
     if look:
         say(f"{look} of {len(rows)} to look at.", sys.stderr)

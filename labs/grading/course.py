@@ -4,25 +4,25 @@ import contextlib
 import logging
 import os
 import shutil
-import stat
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
-from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
-from nbgrader.utils import parse_utc
+from nbgrader.preprocessors import AssignLatePenalties, OverwriteCells, SaveAutoGrades
 
 from labs.grading.lab import Lab
 from labs.grading.marking import Score
-from labs.grading.submission import LARGEST, BadSubmission, read
+from labs.grading.submission import read
+from labs.grading.table import number
+from labs.plugins import timestamps
 
 STRUCTURE = os.path.join("{nbgrader_step}", "{student_id}", "{assignment_id}")
-MOST_FILES = 100
 
 
 class BadCourse(ValueError):
@@ -67,7 +67,8 @@ class Course:
 
     def check(self, lab: Lab) -> None:
         """Raise a BadCourse if the gradebook does not hold this lab as its source is now."""
-        wanted = {c.name: float(c.points) for c in (*lab.tests, *lab.written)}
+        wanted: dict[str, object] = {c.name: c.points for c in (*lab.tests, *lab.written)}
+        wanted |= {f"text of {c.name}": c.source for c in lab.cells if c.locked}
         database = self.folder.db_url.removeprefix("sqlite:///")
         try:
             if database != self.folder.db_url and not Path(database).is_file():
@@ -75,13 +76,16 @@ class Course:
             with self.gradebook() as book:
                 notebook = book.find_notebook(lab.name, lab.name)
                 held = {cell.name: cell.max_score for cell in notebook.grade_cells}
+                locked = [cell for cell in notebook.source_cells if cell.locked]
+                held |= {f"text of {cell.name}": cell.source for cell in locked}
         except MissingEntry:
             held = {}
         if held != wanted:
-            why = "holds other cells of it" if held else "does not know it yet"
+            why = "holds an older version of it" if held else "does not know it yet"
+            how = " --force" if held else ""
             raise BadCourse(
                 f"{lab.name}: the gradebook of {self.root} {why}. "
-                f"Run `nbgrader generate_assignment {lab.name}` there."
+                f"Run `nbgrader generate_assignment {lab.name}{how}` there."
             )
 
     @contextlib.contextmanager
@@ -90,42 +94,32 @@ class Course:
         with Gradebook(self.folder.db_url, self.folder.course_id) as book:
             yield book
 
-    def files(self, student: str, lab: str) -> dict[str, bytes]:
-        """Return what lies beside a student's notebook: timestamp.txt and the like."""
-        found: dict[str, bytes] = {}
-        folder = self.submitted / student / lab
-        for name in sorted(os.listdir(folder)):
-            kind = os.lstat(folder / name).st_mode
-            if stat.S_ISREG(kind) and not name.endswith(".ipynb"):
-                with contextlib.suppress(BadSubmission):
-                    found[name] = read(self.submitted, student, lab, name)
-            if len(found) > MOST_FILES or sum(map(len, found.values())) > LARGEST:
-                raise BadSubmission("Too many or too large files lie beside the notebook.")
-        return found
+    def handed_in(self, student: str, lab: str) -> bytes:
+        """Return a student's notebook; a BadSubmission if it is a link, a pipe or too large."""
+        return read(self.submitted, student, lab, f"{lab}.ipynb")
 
-    def save(
-        self, lab: Lab, student: str, notebook: NotebookNode, score: Score, files: dict[str, bytes]
-    ) -> None:
+    def save(self, lab: Lab, student: str, notebook: NotebookNode, score: Score) -> list[str]:
         """Write the marks into the gradebook and the notebook into autograded/.
 
-        nbgrader's own steps do it, from a notebook whose test cells hold an error where the scoring
-        failed: manual marks stay, the written question waits, late penalties are what the course
-        set. Then the marks are read again and compared.
+        nbgrader's own steps do it: they put the hidden tests back, and take the marks from test
+        cells that hold an error where the scoring failed. Marks given by hand stay, the written
+        question waits, late penalties are what the course set. Then the marks are read again and
+        compared.
+
+        Returns:
+            What is strange about the time at which the work was handed in.
         """
-        resources = {
-            "nbgrader": {
-                "student": student,
-                "assignment": lab.name,
-                "notebook": lab.name,
-                "db_url": self.folder.db_url,
-            }
-        }
+        when, strange = self._when(student, lab.name)
+        about = {"student": student, "assignment": lab.name, "notebook": lab.name}
+        resources = {"nbgrader": about | {"db_url": self.folder.db_url}}
         with self.gradebook() as book, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of SQLAlchemy, for nbgrader's authors
             book.update_or_create_student(student)
-            book.update_or_create_submission(lab.name, student, **_timestamp(files))
-        for step in (SaveAutoGrades, AssignLatePenalties):
-            notebook, resources = step(config=self.config).preprocess(notebook, resources)
+            book.update_or_create_submission(lab.name, student, timestamp=when)
+        for step in (OverwriteCells, SaveAutoGrades, AssignLatePenalties):
+            preprocessor = step(config=self.config)
+            preprocessor.log.setLevel(logging.ERROR)
+            notebook, resources = preprocessor.preprocess(notebook, resources)
         with self.gradebook() as book:
             for name, points in score.points.items():
                 grade = book.find_grade(name, lab.name, lab.name, student)
@@ -133,31 +127,38 @@ class Course:
                     raise RuntimeError(
                         f"the gradebook has {grade.auto_score} for {name}, not {points}"
                     )
-        self._land(student, lab.name, notebook, files)
+        self._land(student, lab.name, notebook, when)
+        return strange
 
-    def _land(self, student: str, lab: str, notebook: NotebookNode, files: dict) -> None:
+    def _when(self, student: str, lab: str) -> tuple[datetime | None, list[str]]:
+        folder = self.submitted / student / lab
+        # When it came here, which nobody can forge; a course lasts no longer than a year.
+        arrived = datetime.fromtimestamp(folder.lstat().st_ctime, UTC).replace(tzinfo=None)
+        try:
+            return timestamps.read(folder, arrived - timedelta(days=366)), []
+        except timestamps.Strange as e:
+            return None, [f"{e}; marked without a time"]
+
+    def _land(self, student: str, lab: str, notebook: NotebookNode, when: datetime | None) -> None:
         folder = self.root / self.folder.autograded_directory / student / lab
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        files = files | {f"{lab}.ipynb": nbformat.writes(notebook).encode()}
+        files = {f"{lab}.ipynb": nbformat.writes(notebook)}
+        if when:
+            files[timestamps.NAME] = f"{when} UTC"
         for name, content in files.items():
             path = folder / name
-            path.write_bytes(content)
-            path.chmod(0o664 if self.folder.groupshared else 0o444)
+            path.write_text(content, encoding="utf-8")
+            path.chmod(0o660 if self.folder.groupshared else 0o440)
 
-    def written(self, lab: Lab, student: str) -> tuple[float, bool]:
-        """Return the points a person gave, and whether some question still waits for a person."""
-        given, waits = 0.0, False
+    def rest(self, lab: Lab, student: str) -> tuple[str, str]:
+        """Return what the written answer got, and what was taken off for being late, in words."""
         with self.gradebook() as book:
-            for cell in lab.written:
-                grade = book.find_grade(cell.name, lab.name, lab.name, student)
-                given, waits = given + grade.score, waits or grade.needs_manual_grade
-        return given, waits
-
-
-def _timestamp(files: dict[str, bytes]) -> dict:
-    try:
-        text = files.get("timestamp.txt", b"")[:100].decode().strip()
-        return {"timestamp": parse_utc(text)} if text else {}
-    except (ValueError, OverflowError):
-        return {}
+            grades = [book.find_grade(c.name, lab.name, lab.name, student) for c in lab.written]
+            penalty = book.find_submission_notebook(
+                lab.name, lab.name, student
+            ).late_submission_penalty
+            waits = any(grade.needs_manual_grade for grade in grades)
+            points = number(sum(grade.score for grade in grades))
+        written = f"written: {'waits' if waits else points}" if grades else ""
+        return written, f"late: -{number(penalty)}" if penalty else ""

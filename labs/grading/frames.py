@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 LONGEST, LONGEST_HEAD = 64 << 20, 4 << 20  # JSON takes twenty times its length in memory
+MOST_AXES, LARGEST_AXIS = 32, 1 << 40
 NO_CAP = 1 << 32  # for what comes from a trusted process
 _DEEPEST = 50
 _DTYPE = re.compile(r"[<|](b1|[iuf][1248]|f16|c8|c16|U\d{1,6})")
@@ -159,7 +160,9 @@ def _array(dtype: Any, shape: Any, body: bytes, at: int) -> tuple[Any, int]:
 
     if type(dtype) is not str or not _DTYPE.fullmatch(dtype):
         raise ValueError("an array of something else than numbers and texts")
-    if type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
+    if type(shape) is not list or len(shape) > MOST_AXES:
+        raise ValueError(f"an array of more than {MOST_AXES} dimensions")
+    if any(type(n) is not int or not 0 <= n <= LARGEST_AXIS for n in shape):
         raise ValueError("an array with a shape that is none")
     end = at + math.prod(shape) * np.dtype(dtype).itemsize
     if end > len(body):

@@ -112,11 +112,24 @@ class Lab:
         return {tidy(c.source) for c in self.cells if c.kind == "code" and not c.solution}
 
 
+def hidden_lines(source: str) -> set[int]:
+    """Return the numbers of the lines that only the course's own tests have, with their marks."""
+    found, hidden = set(), False
+    for number, line in enumerate(source.splitlines(), start=1):
+        hidden = hidden or HIDDEN[0] in line
+        if hidden:
+            found.add(number)
+        hidden = hidden and HIDDEN[1] not in line
+    return found
+
+
+def visible(source: str) -> str:
+    """Return a cell's text without hidden tests."""
+    hidden = hidden_lines(source)
+    lines = enumerate(source.splitlines(), start=1)
+    return "\n".join(line.rstrip() for number, line in lines if number not in hidden)
+
+
 def tidy(source: str) -> str:
     """Return a cell's text without hidden tests and outer blanks, to compare it by."""
-    kept, hidden = [], False
-    for line in source.splitlines():
-        hidden = HIDDEN[0] in line or (hidden and HIDDEN[1] not in line)
-        if not hidden and HIDDEN[1] not in line:
-            kept.append(line.rstrip())
-    return "\n".join(kept).strip()
+    return visible(source).strip()

@@ -1,7 +1,7 @@
 """The notebook that goes to autograded/: built from trusted cells, with what was handed in as data.
 
 What the fenced run sends back is read only for its outputs. Cells, their nbgrader metadata and the
-tests come from the assignment itself, so nothing forged arrives in the teacher's course.
+tests come from the lab itself, so nothing forged arrives in the teacher's course.
 """
 
 import base64
@@ -11,46 +11,58 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from labs.grading.lab import Cell as SourceCell
+from labs.grading.lab import Lab, tidy, visible
 from labs.grading.marking import Score
 from labs.grading.submission import Cell
 from labs.plugins.safe import harmless, is_picture
 
-LONGEST_TEXT = 20_000
+LONGEST_TEXT, LONGEST_CELL = 20_000, 100_000
 LARGEST_PICTURE = 2 << 20
 MOST_OUTPUTS = 50
 
 
-def clean(released: NotebookNode, handed_in: list[Cell]) -> NotebookNode:
-    """Return the submission with the released notebook's metadata: what nbgrader may be given.
+def clean(lab: Lab, handed_in: list[Cell]) -> NotebookNode:
+    """Return the submission with the lab's own metadata, tests and locked cells: what may be run.
 
     A cell counts as the one that its grade_id names; of two with one name the last does, as in
-    nbgrader. Cells of the assignment that are missing come back at the end, as they were released.
+    nbgrader. Cells of the lab that are missing come back at the end. No hidden test is in it.
     """
-    ours = {c.metadata.nbgrader.grade_id: c for c in released.cells if "nbgrader" in c.metadata}
-    last = {cell.name: number for number, cell in enumerate(handed_in) if cell.name in ours}
+    ours = {cell.name: cell for cell in lab.cells if cell.name}
+    by_text = {tidy(cell.source): cell.name for cell in ours.values() if not cell.solution}
+    named = [cell.name or by_text.get(tidy(cell.source), "") for cell in handed_in]
+    last = {name: number for number, name in enumerate(named) if name in ours}
     cells = []
-    for number, cell in enumerate(handed_in):
-        if last.get(cell.name) == number:
-            theirs = ours[cell.name].metadata.nbgrader.solution
-            cells.append(_like(ours[cell.name], cell.source if theirs else None))
+    for number, (cell, name) in enumerate(zip(handed_in, named, strict=True)):
+        if last.get(name) == number:
+            cells.append(_like(ours[name], cell.source if ours[name].solution else None))
         else:
             cells.append(_new(cell.kind, harmless(cell.kind, cell.source)))
-    cells += [_like(one) for name, one in ours.items() if name not in last]
+    nameless = not any(cell.name in ours for cell in handed_in)  # from Colab, say
+    missing = [one for name, one in ours.items() if name not in last]
+    cells += [_like(one) for one in missing if not (nameless and one.solution)]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
-    kernel = {"kernelspec": released.metadata.get("kernelspec", {})}
-    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def _like(ours: NotebookNode, source: str | None = None) -> NotebookNode:
-    kind = ours.cell_type
-    cell = _new(kind, ours.source if source is None else harmless(kind, source))
-    cell.metadata.nbgrader = dict(ours.metadata.nbgrader)
+def _like(ours: SourceCell, source: str | None = None) -> NotebookNode:
+    text = visible(ours.source)
+    if ours.solution:
+        missing = 'raise NotImplementedError("not handed in")' if ours.answer else "(not handed in)"
+        text = missing if source is None else harmless(ours.kind, source)
+    cell = _new(ours.kind, text)
+    marks = {"grade_id": ours.name, "schema_version": 3, "task": False, "grade": ours.grade}
+    marks |= {"solution": ours.solution, "locked": ours.locked}
+    cell.metadata.nbgrader = marks | ({"points": ours.points} if ours.grade else {})
     return cell
 
 
 def _new(kind: str, source: str) -> NotebookNode:
     made = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+    if len(source) > LONGEST_CELL:
+        source = source[:LONGEST_CELL] + "\n# … cut off …"
     return made.get(kind, nbformat.v4.new_raw_cell)(source)
 
 
@@ -105,24 +117,31 @@ def _text(value: Any, longest: int = LONGEST_TEXT) -> str:
     return text if len(text) <= longest else text[:longest] + "\n… cut off …"
 
 
-def passed(notebook: NotebookNode) -> dict[str, bool]:
-    """Return which test cells raised nothing in the notebook run: interesting, but no mark."""
-    return {
-        cell.metadata.nbgrader.grade_id: not any(one.output_type == "error" for one in cell.outputs)
-        for cell in notebook.cells
-        if _is_test(cell)
-    }
+def show_score(notebook: NotebookNode, score: Score) -> list[str]:
+    """Let each test cell show what the scoring saw, which is what its mark says.
 
+    ``metadata.vizhelpers.told`` holds what the student may read of it, with what the notebook run
+    said, which never saw a hidden test.
 
-def show_score(notebook: NotebookNode, score: Score) -> None:
-    """Let each test cell show what the scoring saw, which is what its mark says."""
+    Returns:
+        The tests that passed in the scoring, and failed in the notebook run.
+    """
+    other = []
     for cell in notebook.cells:
-        if _is_test(cell):
-            failure = score.failures.get(cell.metadata.nbgrader.grade_id)
-            cell.outputs = []
-            if failure:
-                kind, words, where = failure
-                cell.outputs = [_error(kind, words, [where, f"{kind}: {words}"])]
+        if not _is_test(cell):
+            continue
+        name = cell.metadata.nbgrader.grade_id
+        failure = score.failures.get(name)
+        seen = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+        cell.outputs = []
+        if failure:
+            told = "\n".join([failure.told, *(f"In your notebook: {words}" for words in seen)])
+            cell.metadata.vizhelpers = {"told": told}
+            said = f"{failure.kind}: {failure.words}"
+            cell.outputs = [_error(failure.kind, failure.words, [failure.line, said])]
+        elif seen:
+            other.append(name)
+    return other
 
 
 def _is_test(cell: NotebookNode) -> bool:

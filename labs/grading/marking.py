@@ -1,27 +1,26 @@
-"""One student's marks: a scorer and a worker are started, and what the scorer says is the mark."""
+"""One student's marks: a scorer is started, it starts a worker, and what it says is the mark."""
 
-import contextlib
-import os
+import multiprocessing
 import re
-import shutil
 import socket
-import sys
-import sysconfig
-import tempfile
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from labs.grading import mounts
-from labs.grading.fence import Limits
-from labs.grading.frames import Broken, TooLate, receive, send
+from labs.grading.fence import Fence, Run
 from labs.grading.lab import Lab
-from labs.grading.means import Means
-from labs.grading.scorer import PATIENCE
+from labs.grading.scorer import PATIENCE, START, Failure, Start, score
 from labs.grading.submission import Cell, to_run
-from labs.grading.zygote import ROOT, Zygote
+
+BESIDE = 64 << 20  # bytes of files beside a lab's notebook
+LONGEST_RUN, LONGEST_LOG = 16 << 20, 1 << 20  # bytes
 
 
 class NoMark(Exception):
@@ -34,13 +33,17 @@ class Score:
 
     Attributes:
         points: of each test cell, in the notebook's order.
-        failures: of each test cell that failed: the kind of error, its words, the line of the test.
+        failures: of each test cell that failed.
         troubles: cells of the student's that raised or hung, in words.
+        left_out: lines of the student's own cells that did not run.
+        whole: whether all lines of the student's own cells ran.
     """
 
     points: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, list[str]] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    whole: bool = False
 
     @property
     def total(self) -> float:
@@ -49,164 +52,160 @@ class Score:
 
 
 @dataclass
-class Rerun:
-    """What nbgrader's own run gave: the notebook's bytes (none if it broke), and why not."""
+class Execution:
+    """A notebook that ran from top to bottom (no bytes if it broke), and why not."""
 
     notebook: bytes = b""
     trouble: str = ""
 
 
 class Marker:
-    """Marks submissions of one lab, one at a time. A context: it ends all processes on exit."""
+    """Marks submissions of one lab; its methods may be called in several threads at once."""
 
     def __init__(
         self,
         lab: Lab,
         *,
-        base: Zygote | None = None,
-        preload: tuple[str, ...] = (),
+        fence: Fence | None = None,
         seconds: float = 20,
-        limits: Limits | None = None,
-        hide: tuple[Path, ...] = (),
+        start: Start | None = None,
     ) -> None:
         """Prepare to mark.
 
         Args:
             lab: what is marked.
-            base: a zygote to fork from, which goes on afterwards; without one, one is started.
-            preload: modules that this one imports first: ``rerun.PRELOAD`` if there will be reruns.
+            fence: for students' code; without one, a fence with the limits of ``Limits``.
             seconds: limit of each call of a student's function.
-            limits: of memory, processes, files.
-            hide: folders that no student's process may see.
+            start: starts a worker in another way than behind the fence.
         """
-        self.lab, self.seconds, self.limits = lab, seconds, limits or Limits()
-        self.hide = [str(path) for path in (*hide, ROOT / "labs", lab.path.parent)]
-        self._given, self._preload = base, preload
-
-    def __enter__(self) -> "Marker":
-        """Start the first process, which runs the lab's setup once for all students."""
-        with contextlib.ExitStack() as stack:
-            made = tempfile.TemporaryDirectory(prefix="labs-grade-", ignore_cleanup_errors=True)
-            self.folder = Path(stack.enter_context(made))
-            self.folder.chmod(0o711)
-            (self.folder / "root").mkdir(mode=0o700)
-            beside = shutil.ignore_patterns("*.ipynb", ".*")  # photographs and the like
-            shutil.copytree(self.lab.path.parent, self.folder / "home", ignore=beside)
-            self._base = self._given or stack.enter_context(
-                Zygote.start(self.folder / "home", self._preload)
-            )
-            self.means: Means = self._base.means
-            self._lab = stack.enter_context(self._base.lab(self.lab.setup, self.folder / "home"))
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """End all processes, remove all files."""
-        self._open.close()
+        self.lab, self.seconds = lab, seconds
+        self.fence = replace(fence or Fence(), files=beside(lab.path.parent))
+        self._start = start or partial(_worker, self.fence)
 
     def score(self, handed_in: list[Cell]) -> Score:
-        """Score one submission.
+        """Score one submission, with whole cells if it fails and something was left out.
 
         Raises:
             NoMark: the marking itself broke.
         """
-        lab = self.lab
-        found = Score(points={cell.name: 0.0 for cell in lab.tests})
-        tests = [{"source": c.source} | ({"name": c.name} if c.test else {}) for c in lab.script]
-        with self._plan() as plan, self._process(self._lab, "scorer", {}) as pipe:
-            job = {
-                "plan": plan,
-                "cells": to_run(lab, handed_in),
-                "functions": sorted(lab.functions),
-                "answers": sorted(lab.answers),
-                "wanted": sorted(lab.functions | lab.answers),
-                "tests": tests,
-                "seconds": self.seconds,
-            }
-            send(pipe, job)
-            until = time.monotonic() + (PATIENCE + 5) * self.seconds + 60
-            while not (told := self._next(pipe, until)).get("end"):
-                if told["failure"] is None:
-                    found.points[told["cell"]] = self._worth(told["cell"])
-                else:
-                    found.failures[told["cell"]] = told["failure"]
-            found.troubles = [words for _, words in told["troubles"]]
+        found = self._score(handed_in, whole=False)
+        if found.failures and found.left_out:
+            again = self._score(handed_in, whole=True)
+            if again.total > found.total:
+                return again
         return found
 
-    def _worth(self, name: str) -> float:
-        return next(float(cell.points) for cell in self.lab.tests if cell.name == name)
+    def _score(self, handed_in: list[Cell], whole: bool) -> Score:
+        lab = self.lab
+        job = {
+            "setup": lab.setup,
+            "cells": to_run(lab, handed_in),
+            "functions": sorted(lab.functions),
+            "answers": sorted(lab.answers),
+            "wanted": sorted(lab.functions | lab.answers),
+            "tests": [
+                {"source": c.source} | ({"name": c.name} if c.test else {}) for c in lab.script
+            ],
+            "seconds": self.seconds,
+            "whole": whole,
+        }
+        worth = {cell.name: float(cell.points) for cell in lab.tests}
+        found = Score(points=dict.fromkeys(worth, 0.0), whole=whole)
+        with _scorer(self._start, lab.path.parent, job) as told:
+            until = time.monotonic() + (PATIENCE + 5) * self.seconds + 2 * START
+            while (said := _next(told, until))[0]:
+                name, failure = said
+                if failure is None:
+                    found.points[name] = worth[name]
+                else:
+                    found.failures[name] = failure
+        _, found.troubles, found.left_out = said
+        return found
 
-    def _next(self, pipe: socket.socket, until: float) -> dict[str, Any]:
-        told = receive(pipe, max(0, until - time.monotonic()))[0]
-        if "unfair" in told:
-            raise NoMark(told["unfair"])
-        return told
-
-    def rerun(self, course: Path, seconds: float, cell_seconds: int) -> Rerun:
-        """Let nbgrader run the notebook from top to bottom, fenced.
+    def execute(self, notebook: str, seconds: float, cell_seconds: int) -> Execution:
+        """Run a notebook from top to bottom behind the fence.
 
         Args:
-            course: a throw-away nbgrader course with one submission, of ``rerun.STUDENT``.
+            notebook: its JSON; it holds no hidden test, since the student's code can read it.
             seconds: limit of the whole run.
             cell_seconds: limit of each cell, after which the next one runs.
         """
-        with self._plan(course) as plan:
-            plan |= {"seconds": seconds, "cell_seconds": cell_seconds, "lab": self.lab.name}
-            plan["work"] = mounts.COURSE if self.means.namespaces else str(course)
-            with self._process(self._base, "rerun", plan) as pipe:
-                try:
-                    told, notebook = receive(pipe, seconds + 30)
-                except (Broken, TooLate) as e:
-                    return Rerun(trouble=f"the notebook run broke: {e or 'it took too long'}")
-        if told.get("code") is None:
-            return Rerun(trouble=f"the notebook run was stopped after {seconds:g} s")
-        if not notebook:
-            return Rerun(trouble=f"the notebook run broke: {_why(str(told.get('log')))}")
-        return Rerun(notebook)
-
-    @contextlib.contextmanager
-    def _process(self, parent: Zygote, role: str, plan: dict) -> Iterator[socket.socket]:
-        try:
-            process, pipe = parent.spawn(role, plan)
+        words = ["--to notebook --execute --allow-errors --stdin --output executed"]
+        for name, value in (
+            ("timeout", cell_seconds),
+            ("startup_timeout", 120),
+            ("interrupt_on_timeout", True),
+        ):
+            words.append(f"--ExecutePreprocessor.{name}={value}")
+        line = f"python -m nbconvert {' '.join(words)} >&2 && exec cat executed.ipynb"
+        # Files without a name; the fence's limit of a file's size holds for them, too.
+        with TemporaryFile() as given, TemporaryFile() as executed, TemporaryFile() as log:
+            given.write(notebook.encode())
+            given.seek(0)
+            run = self.fence.start(["sh", "-c", line], stdin=given, stdout=executed, stderr=log)
             try:
-                yield pipe
+                code = run.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return Execution(trouble=f"the notebook run was stopped after {seconds:g} s")
             finally:
-                pipe.close()
-                parent.stop(process)
-        except (Broken, TooLate, RuntimeError) as e:
-            raise NoMark(f"{e}" or "the marking took too long") from e
+                why = run.end()
+            if code:
+                log.seek(0)
+                why = why or _why(log.read(LONGEST_LOG).decode(errors="replace"))
+                return Execution(trouble=f"the notebook run broke: {why}")
+            executed.seek(0)
+            return Execution(executed.read(LONGEST_RUN))
 
-    @contextlib.contextmanager
-    def _plan(self, course: Path | None = None) -> Iterator[dict[str, Any]]:
-        """Yield what the fence of one student is built from; without namespaces, with a folder."""
-        with tempfile.TemporaryDirectory(dir=self.folder) as room:
-            plan = {
-                "limits": self.limits.plan(),
-                "loopback": course is not None,
-                "show": python_folders(),
-                "hide": self.hide,
-                "root": str(self.folder / "root"),
-                "home": str(self.folder / "home"),
-                "course": str(course) if course else None,
-                "room": room,
-            }
-            if not self.means.namespaces:
-                shutil.copytree(self.folder / "home", room, dirs_exist_ok=True)
-                for folder in (Path(room), *([course] if course else [])):
-                    for path in (folder, *folder.rglob("*")):
-                        os.chown(path, -1 if self.means.user is None else self.means.user, -1)
-            yield plan
+
+def beside(folder: Path) -> dict[str, bytes]:
+    """Return what lies beside a lab's notebook: photographs and the like."""
+    paths = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    paths = [p for p in paths if p.suffix != ".ipynb"]
+    if sum(path.stat().st_size for path in paths) > BESIDE:
+        raise NoMark(f"{folder} holds more than {BESIDE >> 20} MB of files beside its notebook.")
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def _worker(fence: Fence, pipe: socket.socket) -> Run:
+    return fence.start(["python", "-m", "labs.grading.worker", str(pipe.fileno())], pipe.fileno())
+
+
+@contextmanager
+def _scorer(start: Start, folder: Path, job: dict[str, Any]) -> Iterator[Any]:
+    """Start a scorer, a fork of a process in which torch and the course are imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchvision", "vizhelpers.exercises", "labs.grading.scorer"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=score, args=(theirs, start, folder, job), daemon=True)
+    with _starting:  # one at a time: a fork server is started by the first
+        process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.join(5)  # until it has ended its worker
+        process.kill()
+        process.join()
+
+
+_starting = threading.Lock()
+
+
+def _next(told: Any, until: float) -> Any:
+    if not told.poll(max(0, until - time.monotonic())):
+        raise NoMark("the marking took too long")
+    try:
+        said = told.recv()
+    except EOFError:
+        raise NoMark("the process that scores ended") from None
+    if isinstance(said, str):
+        raise NoMark(said)
+    return said
 
 
 def _why(log: str) -> str:
-    """Return the line of nbgrader's log that says most: the last that names an error."""
+    """Return the line of a log that says most: the last that names an error."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Killed)\b", line)]
     return [*lines[-1:], *named][-1] if lines else "it said nothing"
-
-
-def python_folders() -> list[str]:
-    """Return the folders that Python needs, this one and the one that it was installed from."""
-    places = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
-    places |= {str(ROOT / "vizhelpers")}
-    return sorted(places | {os.path.realpath(place) for place in places})

@@ -7,29 +7,42 @@ in the same way before the cell that reads it. A mark is made here and nowhere e
 
 import ast
 import builtins
+import contextlib
 import os
 import pickle
 import socket
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
-from labs.grading.frames import NO_CAP, Broken, TooLate, receive, send, unpack
-
-if TYPE_CHECKING:
-    from labs.grading.zygote import Zygote
+from labs.grading.fence import Run
+from labs.grading.frames import Broken, TooLate, receive, send, unpack
+from labs.grading.lab import hidden_lines
 
 RAISED = """ArithmeticError AssertionError AttributeError IndexError KeyError LookupError
 MemoryError NameError NotImplementedError RecursionError RuntimeError TypeError
 ValueError ZeroDivisionError"""
 TRIES = 40  # that many times a student's process may hang or die
 PATIENCE = 10  # all that a student's code does may take so many times the limit of one call
+START = 120  # seconds until the lab's own setup must have run
+
+Start = Callable[[socket.socket], Run]  # of a worker, with its end of the pipe
 
 
 class StudentError(Exception):
-    """What the student's code raised, or why it could not answer."""
+    """What the student's code raised, or why it could not answer.
+
+    ``told`` is what the student may read of it: no word of the student's own code, which could
+    carry the arguments of hidden tests into the feedback.
+    """
+
+    told = ""
 
 
 # So that a test can hold `except ValueError`: an error of the same name as the student's.
@@ -40,19 +53,38 @@ class Unfair(BaseException):
     """Something broke that the student is not to blame for: no mark may come of it."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a test cell failed.
+
+    Attributes:
+        kind: the error's name.
+        words: what it says.
+        line: of the test, where it was raised.
+        told: what the student may read: nothing of a hidden test but its sentence.
+    """
+
+    kind: str
+    words: str
+    line: str
+    told: str
+
+
 class Link:
     """The way to the worker: starts it when it is needed, and again after it hung or died."""
 
-    def __init__(self, zygote: "Zygote", job: dict[str, Any]) -> None:
-        """Hold what a worker is started with: "plan", "cells", "wanted", "seconds"."""
-        self.zygote, self.job = zygote, job
+    def __init__(self, start: Start, job: dict[str, Any]) -> None:
+        """Hold what a worker is given: "setup", "cells", "wanted", "whole"; and "seconds"."""
+        self.start, self.job = start, job
         self.seconds: float = job["seconds"]
-        self.process, self.pipe = 0, None
+        self.run: Run | None = None
+        self.pipe: socket.socket | None = None
         self.stops: dict[int, int] = {}  # cell: the statement that hung or ended the worker
         self.troubles: dict[int, str] = {}
+        self.left_out: list[str] = []
         self.number = self.tries = 0
         self.slow: set[str] = set()
-        self.until = time.monotonic() + PATIENCE * self.seconds
+        self.left = PATIENCE * self.seconds
 
     def ask(self, what: str, name: str, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Return what the worker answers; a StudentError if it raised, hung or died."""
@@ -60,74 +92,110 @@ class Link:
         pipe = self._worker()
         self.number += 1
         # A function that hung once shall not use up the time of all others.
-        seconds = self._left() / (4 if name in self.slow else 1)
-        try:
-            send(pipe, {"number": self.number, "do": what, "name": name}, body, seconds)
-            head, arrays = receive(pipe, seconds)
-            if head.get("number") != self.number:
-                raise Broken("an answer that nobody asked for")
-            if "raised" not in head:
-                return unpack(head.get("value"), arrays)
-        except TooLate:
-            self._stop()
-            self.slow.add(name)
-            raise StudentError(f"{name} took longer than {seconds:g} s") from None
-        except Broken as e:
-            raise StudentError(f"{name} gave no answer: {self._stop() or e}") from None
-        raise self._error(name, head)
+        seconds = self._limit() / (4 if name in self.slow else 1)
+        with self._spending():
+            try:
+                send(pipe, {"number": self.number, "do": what, "name": name}, body, seconds)
+                head, arrays = receive(pipe, seconds)
+                if head.get("number") != self.number:
+                    raise Broken("an answer that nobody asked for")
+                if "raised" not in head:
+                    return unpack(head.get("value"), arrays)
+            except TooLate:
+                why = self.close() or f"took longer than {seconds:g} s"
+                self.slow.add(name)
+                raise _error("", f"{name} {why}") from None
+            except Broken as e:
+                why = self.close() or f"{e}"
+                raise _error("", f"{name} gave no answer: {why}") from None
+        raise self._raised(name, head)
 
-    def _error(self, name: str, head: dict[str, Any]) -> StudentError:
+    @contextlib.contextmanager
+    def _spending(self) -> Any:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.left -= time.monotonic() - begun
+
+    def _limit(self) -> float:
+        return max(0.001, min(self.seconds, self.left))
+
+    def _raised(self, name: str, head: dict[str, Any]) -> StudentError:
         kind, words = f"{head['raised']}"[:100], f"{head.get('words')}"[:1000]
+        known = kind if kind in _KINDS else "an error"
+        place = self._line(head.get("at"))
+        line = f", in your line: {place}" if place else ""
         if kind == "NameError" and self.troubles:
             words += f" (its cell: {'; '.join(self.troubles.values())})"[:1000]
-        if kind in _KINDS:
-            return _KINDS[kind](f"{name}: {words}" if words else name)
-        return StudentError(f"{name}: {kind}: {words}")
+        said = f"{name}: {words}" if words else name
+        if kind not in _KINDS:
+            said = f"{name}: {kind}: {words}"
+        return _error(kind, f"{said}{line}", f"{name} raised {known}{line}")
+
+    def _line(self, at: Any) -> str:
+        """Return a line of the student's, read from what was handed in and not from an answer."""
+        try:
+            cell, line = (int(number) for number in at)
+            _, source = self.job["cells"][cell]
+            return source.splitlines()[line - 1].strip()[:200] if min(cell, line - 1) >= 0 else ""
+        except (TypeError, ValueError, IndexError):
+            return ""
 
     def _worker(self) -> socket.socket:
         while not self.pipe:
-            if self.tries == TRIES or time.monotonic() > self.until:
-                raise StudentError("The code hung, or ended its process, too often.")
+            if self.tries == TRIES or self.left <= 0:
+                raise _error("", "The code hung, or ended its process, too often.")
             self.tries += 1
-            try:
-                self.process, self.pipe = self.zygote.spawn("worker", self.job["plan"])
-            except (RuntimeError, Broken, TooLate) as e:
-                raise Unfair(f"{e}") from e
-            self._load(self.pipe)
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self.run, self.pipe = self.start(theirs), ours
+            self._set_up(ours)
+            with self._spending():
+                self._load(ours)
         return self.pipe
 
-    def _left(self) -> float:
-        return max(0.001, min(self.seconds, self.until - time.monotonic()))
+    def _set_up(self, pipe: socket.socket) -> None:
+        sent = {key: self.job[key] for key in ("setup", "cells", "wanted", "whole")}
+        try:
+            send(pipe, sent | {"stops": list(self.stops.items())}, seconds=START)
+            receive(pipe, START)
+        except (TooLate, Broken) as e:
+            why = self.close() or f"{e}" or "it took too long"
+            raise Unfair(f"the lab's setup cells did not run behind the fence: {why}") from e
 
     def _load(self, pipe: socket.socket) -> None:
         at = None
         try:
-            stops = list(self.stops.items())
-            job = {"cells": self.job["cells"], "wanted": self.job["wanted"], "stops": stops}
-            send(pipe, job, seconds=self._left())
             while True:
-                head = receive(pipe, self._left())[0]
+                head = receive(pipe, self._limit())[0]
                 if "loaded" in head:
-                    found = head["loaded"]
+                    found, left_out = head["loaded"][:100], head["left_out"][:100]
                     self.troubles |= {int(cell): f"{words}"[:500] for cell, words in found}
+                    self.left_out = [line for at in left_out if (line := self._line(at))]
                     return
                 cell, statement = (int(number) for number in head["at"])
                 at = (cell, statement)
         except (TooLate, Broken, KeyError, ValueError, TypeError) as e:
-            why = self._stop() or (f"{e}" if isinstance(e, Broken) else "it took too long")
+            why = self.close() or (f"{e}" if isinstance(e, Broken) else "it took too long")
             if at:
                 self.stops[at[0]] = at[1]
                 self.troubles[at[0]] = f"stopped at its statement {at[1] + 1}: {why}"
 
-    def _stop(self) -> str:
+    def close(self) -> str:
         """End the worker (the next question starts another); return why it had ended, if known."""
-        if not self.pipe:
+        if not self.pipe or not self.run:
             return ""
+        why = self.run.end()
         self.pipe.close()
-        self.pipe = None
-        return self.zygote.stop(self.process)
+        self.pipe = self.run = None
+        return why
 
-    close = _stop
+
+def _error(kind: str, words: str, told: str = "") -> StudentError:
+    error = _KINDS.get(kind, StudentError)(words)
+    error.told = told or words
+    return error
 
 
 def _pickled(arguments: tuple[Any, Any]) -> bytes:
@@ -153,37 +221,53 @@ class Proxy:
         """Let the worker say what the call left changed on its copy of the model."""
         return self._link.ask("damage", self.__name__, args)
 
+    def calls(self, *args: Any, **kwargs: Any) -> Any:
+        """Let the worker say which of torch's operations the call used."""
+        return self._link.ask("calls", self.__name__, args, kwargs)
+
     def __reduce__(self) -> str:
         """Refuse to be an argument: the worker would get a way into this process."""
         raise TypeError(f"{self.__name__} is the student's; a test cannot hand it to a function.")
 
 
-def score(pipe: socket.socket, zygote: "Zygote", namespace: dict[str, Any]) -> None:
-    """Run the test cells of one job; send a frame for each as soon as it is known, then an end."""
+def score(pipe: Connection, start: Start, folder: Path, job: dict[str, Any]) -> None:
+    """Run the test cells of one job; send what each came to as soon as it is known, then an end.
+
+    Args:
+        pipe: what to send to: (cell, ``Failure`` or None), at last ("", troubles, left out).
+        start: of a worker.
+        folder: where the lab's own files lie.
+        job: see ``Link``; also "functions", "answers" and "tests".
+    """
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
-    job = receive(pipe, longest=NO_CAP)[0]
-    link = Link(zygote, job)
-    namespace["__name__"] = "__main__"  # so that a test's own classes are pickled whole
+    os.chdir(folder)
+    link = Link(start, job)
+    namespace: dict[str, Any] = {"__name__": "__main__"}  # so that a test's classes are pickled
+    try:
+        for source in job["setup"]:
+            exec(compile(source, "<setup>", "exec"), namespace)
+    except Exception as e:
+        pipe.send(f"the setup cells raised {type(e).__name__}: {e}")
+        return
     namespace |= {name: Proxy(link, name) for name in job["functions"]}
     try:
         for cell in job["tests"]:
             failure = _run(cell["source"], job["answers"], link, namespace)
             if "name" in cell:
-                send(pipe, {"cell": cell["name"], "failure": failure})
-        link.close()
-        send(pipe, {"end": True, "troubles": sorted(link.troubles.items())})
+                pipe.send((cell["name"], failure))
+        pipe.send(("", list(link.troubles.values()), link.left_out))
     except Unfair as e:
-        send(pipe, {"unfair": f"{e}"})
+        pipe.send(f"{e}")
+    finally:
+        link.close()
 
 
-def _run(
-    source: str, answers: list[str], link: Link, namespace: dict[str, Any]
-) -> list[str] | None:
-    """Run one cell of the course; return what failed (kind, words, line), or None."""
+def _run(source: str, answers: list[str], link: Link, namespace: dict[str, Any]) -> Failure | None:
+    """Run one cell of the course; return why it failed, or None."""
+    tree = ast.parse(source)
     try:
-        tree = ast.parse(source)
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for name in sorted(used & set(answers)):
             namespace.pop(name, None)
@@ -193,6 +277,25 @@ def _run(
         raise
     except BaseException as e:
         lines = [s.lineno for s in traceback.extract_tb(e.__traceback__) if s.filename == "<test>"]
-        where = source.splitlines()[lines[-1] - 1].strip() if lines else ""
-        return [type(e).__name__, f"{e}"[:1000], where]
+        line = source.splitlines()[lines[-1] - 1].strip() if lines else ""
+        hidden = bool(set(lines) & hidden_lines(source))
+        return Failure(type(e).__name__, f"{e}"[:1000], line, _told(e, hidden, lines[-1:], tree))
     return None
+
+
+def _told(error: BaseException, hidden: bool, line: list[int], tree: ast.Module) -> str:
+    """Return what a student may read of a failure.
+
+    That is the test's sentence, if it is the same for all: one that is made of what came back
+    could carry the hidden inputs, which the student's function has seen, now or in an earlier cell.
+    """
+    said = ""
+    for node in ast.walk(tree) if isinstance(error, AssertionError) and line else []:
+        here = isinstance(node, ast.Assert) and node.lineno <= line[0] <= (node.end_lineno or 0)
+        if here and isinstance(node.msg, ast.Constant):
+            said = f"{node.msg.value}"
+    if isinstance(error, StudentError):
+        said = error.told
+    if hidden:
+        return f"A hidden test failed: {said or 'with other inputs, your answer is not right.'}"
+    return f"A visible test failed: {said or 'run its cell in your notebook to see how.'}"

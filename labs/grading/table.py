@@ -16,6 +16,7 @@ class Row:
         points: from the tests; None if there is no mark.
         cells: the points of each test cell.
         written: of the written questions, in words.
+        late: what was taken off for being late, in words.
         notes: what is worth knowing.
         troubles: what a person should look at.
         details: what each failed test said; long.
@@ -25,6 +26,7 @@ class Row:
     points: float | None = None
     cells: dict[str, float] = field(default_factory=dict)
     written: str = ""
+    late: str = ""
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
@@ -57,19 +59,38 @@ def line(row: Row, most: float, wide: int) -> str:
     """Return a row of the table on the screen."""
     name = printable(row.student, 40).ljust(wide)
     points = f"{number(row.points):>5} / {number(most)}"
-    return "  ".join(part for part in (name, points, row.written, row.remarks) if part).rstrip()
+    return "  ".join(
+        part for part in (name, points, row.written, row.late, row.remarks) if part
+    ).rstrip()
+
+
+def lost(rows: Iterable[Row], worth: dict[str, float]) -> list[str]:
+    """Return a line for each test that somebody lost, most lost first."""
+    marked = [row.cells for row in rows if row.cells]
+    counts = {name: sum(cells[name] < points for cells in marked) for name, points in worth.items()}
+    found = sorted(
+        ((n, name) for name, n in counts.items() if n), key=lambda one: (-one[0], one[1])
+    )
+    wide = max((len(name) for _, name in found), default=0)
+    everybody = [" (everybody: is the test right?)" if n == len(marked) else "" for n, _ in found]
+    return [
+        f"{name.ljust(wide)}  lost by {n} of {len(marked)}, {number(worth[name])} points{words}"
+        for (n, name), words in zip(found, everybody, strict=True)
+    ]
 
 
 def write_csv(path: Path, rows: Iterable[Row], worth: dict[str, float]) -> None:
     """Write all rows; a column for each test cell, with its most points in the heading."""
-    with path.open("w", newline="", encoding="utf-8") as f:
+    # Excel takes a file without the mark for one in the encoding of its country.
+    with path.open("w", newline="", encoding="utf-8-sig") as f:
         out = csv.writer(f)
         cells = [f"{name} ({number(points)})" for name, points in worth.items()]
         most = number(sum(worth.values()))
-        out.writerow(["student", f"points ({most})", *cells, "written", "remarks"])
+        out.writerow(["student", f"points ({most})", *cells, "written", "late", "remarks"])
         for row in rows:
             marks = [number(row.cells.get(name)) for name in worth]
-            values = [printable(row.student), number(row.points), *marks, row.written, row.remarks]
+            values = [printable(row.student), number(row.points), *marks, row.written, row.late]
+            values.append(row.remarks)
             out.writerow([_no_formula(value) for value in values])
 
 

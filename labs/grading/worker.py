@@ -6,10 +6,13 @@ here what it likes: it knows no truth, no test and no mark, and can only answer.
 
 import ast
 import builtins
+import contextlib
+import os
 import pickle
 import re
 import socket
 import sys
+import traceback
 from types import CodeType
 from typing import Any
 
@@ -18,46 +21,57 @@ from labs.grading.frames import NO_CAP, pack, receive, send
 LONGEST_TEXT = 500
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 _MAGIC = re.compile(r"^(\s*)([%!?].*|.*=\s*[%!].*|.*\?)$", re.MULTILINE)
+_FILE = "<your cell {}>"
 
 
-def work(pipe: socket.socket, namespace: dict[str, Any]) -> None:
-    """Load the student's cells, then answer until the pipe is closed."""
+def work(pipe: socket.socket) -> None:
+    """Run the lab's setup and the student's cells, then answer until the pipe is closed."""
     job = receive(pipe, longest=NO_CAP)[0]
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     builtins.display = lambda *args, **kwargs: None  # type: ignore[attr-defined]
-    stops = dict(job["stops"])
-    troubles = []
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        for source in job["setup"]:
+            exec(compile(source, "<setup>", "exec"), namespace)
+    send(pipe, {"ready": True})
+    stops, wanted, whole = dict(job["stops"]), set(job["wanted"]), job["whole"]
+    troubles, left_out = [], []
     for number, (kind, source) in enumerate(job["cells"]):
         try:
-            for at, statement in enumerate(_statements(kind, source, set(job["wanted"]))):
+            taken, skipped = _statements(number, source, wanted, whole or kind == "course")
+            left_out += [[number, line] for line in skipped]
+            for at, statement in enumerate(taken):
                 send(pipe, {"at": [number, at]})
                 if at == stops.get(number):
                     break
                 _run(statement, namespace)
         except BaseException as e:
             troubles.append([number, _words(e)])
-    send(pipe, {"loaded": troubles})
+    send(pipe, {"loaded": troubles, "left_out": left_out})
     while True:
         head, body = receive(pipe, longest=NO_CAP)
         send(pipe, *_answer(head, body, namespace))
 
 
-def _statements(kind: str, source: str, wanted: set[str]) -> list[tuple[bool, CodeType]]:
-    """Return a cell's statements, compiled, and of each whether the cell ends where it raises.
+def _statements(
+    number: int, source: str, wanted: set[str], whole: bool
+) -> tuple[list[tuple[bool, CodeType]], list[int]]:
+    """Return a cell's statements, compiled, and the lines of those that are left out.
 
     A cell that is the course's, or that gives one of the wanted names a value, runs as it does in
     the notebook: until it raises. Of any other only what a function may need is taken: imports,
-    definitions, assignments; not its pictures and long loops.
+    definitions, assignments; not its pictures and long loops. Each statement says whether the cell
+    ends where it raises.
     """
     try:
         body = ast.parse(source).body
     except SyntaxError:  # perhaps %matplotlib or !pip, which only a notebook understands
         body = ast.parse(_MAGIC.sub(r"\1pass", source)).body
-    whole = kind == "course" or bool(wanted & set(_bound(body)))
-    return [
-        (whole, compile(ast.Module([one], []), "<your cell>", "exec"))
-        for one in body
-        if whole or isinstance(one, _KEPT)
-    ]
+    whole = whole or bool(wanted & set(_bound(body)))
+    taken = [one for one in body if whole or isinstance(one, _KEPT)]
+    name = _FILE.format(number)
+    code = [(whole, compile(ast.Module([one], []), name, "exec")) for one in taken]
+    harmless = (ast.Expr, ast.Pass, ast.Raise, ast.Assert)
+    return code, [s.lineno for s in body if s not in taken and not isinstance(s, harmless)]
 
 
 def _bound(body: list[ast.stmt]) -> list[str]:
@@ -93,15 +107,16 @@ def _answer(head: dict[str, Any], body: bytes, namespace: dict[str, Any]) -> tup
         packed, arrays = pack(_plain(value))
         return {"number": number, "value": packed}, arrays
     except BaseException as e:
-        return {"number": number, "raised": type(e).__name__, "words": _text(e)}, b""
+        told = {"number": number, "raised": type(e).__name__, "words": _text(e)}
+        return told | {"at": _place(e)}, b""
 
 
 def _call(what: str, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    if what == "damage":
-        from vizhelpers.exercises import damage
+    if what == "call":
+        return function(*args, **kwargs)
+    from vizhelpers import exercises
 
-        return damage(function, *args, **kwargs)
-    return function(*args, **kwargs)
+    return getattr(exercises, what)(function, *args, **kwargs)
 
 
 def _plain(value: Any) -> Any:
@@ -110,6 +125,14 @@ def _plain(value: Any) -> Any:
     from vizhelpers.exercises import plain
 
     return plain(value)
+
+
+def _place(error: BaseException) -> list[int]:
+    """Return the cell and the line of the student's that raised, or nothing."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if found := re.fullmatch(_FILE.format(r"(\d+)"), frame.filename):
+            return [int(found[1]), frame.lineno or 0]
+    return []
 
 
 def _words(error: BaseException) -> str:
@@ -121,3 +144,7 @@ def _text(error: BaseException) -> str:
         return f"{error}"[:LONGEST_TEXT]
     except Exception:  # a __str__ of the student's own
         return ""
+
+
+if __name__ == "__main__":
+    work(socket.socket(fileno=int(sys.argv[1])))
