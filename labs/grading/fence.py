@@ -158,7 +158,7 @@ class Fence:
             popen: as ``subprocess.Popen`` takes them; standard streams are closed otherwise.
         """
         with ExitStack() as stack:
-            user = stack.enter_context(_user()) if os.geteuid() == 0 else None
+            user = stack.enter_context(_user()) if _many_users() else None
             group = stack.enter_context(_in_group(self.limits, user))
             handed = {name: stack.enter_context(_unnamed(text)) for name, text in self._texts(user)}
             calls = stack.enter_context(_closed_calls())
@@ -247,6 +247,12 @@ def python_files() -> list[str]:
     places |= {os.path.dirname(os.path.realpath(sys.executable))}
     places |= {os.path.realpath(place) for place in places}
     return sorted(place for place in places if os.path.exists(place))
+
+
+def _many_users() -> bool:
+    """Tell whether this process may become another user: root may, where there are others."""
+    rows = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return os.geteuid() == 0 and any(first <= USERS[0] < first + n for first, _, n in rows)
 
 
 @contextmanager
