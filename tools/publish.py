@@ -416,7 +416,7 @@ def main() -> None:
     try:
         site = not chosen.without_site
         address = publish(chosen.repo, to, chosen.pypi, labs=chosen.labs, site=site)
-    except PublishError as error:
+    except (PublishError, OSError) as error:  # a disk that is full, a folder of somebody else's
         sys.exit(str(error))
     print(what_to_do(to, address, chosen.pypi))
     if strange := unknown_to_git():
