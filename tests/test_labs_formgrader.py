@@ -63,7 +63,8 @@ ATTACKS = {
     "picture of another server": "![x](http://127.0.0.2:9/seen.png)",
     "page of data": "[x](data:text/html,<script>alert(1)</script>)",
 }
-RAW = {"raw": "<img src=x onerror=alert(1)> $\\href{javascript:alert(1)}{x}$"}
+RAW = "<img src=x onerror=alert(1)> $\\href{javascript:alert(1)}{x}$"
+HUGE = "\\begin{a}" * 100_000  # nbconvert's renderer needs hours
 PROGRAM = """
 from pathlib import Path
 from IPython.display import HTML, Javascript, Markdown, display
@@ -109,10 +110,9 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "double": PROGRAM.replace("MARK", repr(str(root / "ran"))),
             "written": ATTACKS["inline"],
         }.get(name, cell["source"])
-    for number, (kind, text) in enumerate(
-        [("markdown", text) for text in ATTACKS.values()] + [("raw", RAW["raw"])]
-    ):
-        cells.append(tiny_lab.cell(kind, text, {}, f"attack-{number}"))
+    for number, text in enumerate([*ATTACKS.values(), HUGE]):
+        cells.append(tiny_lab.cell("markdown", text, {}, f"attack-{number}"))
+    cells.append(tiny_lab.cell("raw", RAW, {}, "raw"))
     folder = root / "submitted" / "eve" / "tiny"
     folder.mkdir(parents=True)
     (folder / "tiny.ipynb").write_text(tiny_lab.notebook(cells))
@@ -207,7 +207,9 @@ def test_nothing_that_a_student_wrote_runs_in_formgrader_or_in_a_feedback_page(
     assert reader.click_everything(f"{server}/formgrader/submissions/{before['id']}/") == []
     shown = reader.page.locator("#notebook").first.inner_text()
     assert "my drawing" in shown and "onerror=alert(1)" in shown  # it is there, as text
+    assert tiny_lab.SECRET in shown  # the teacher sees hidden tests
     assert reader.click_everything(feedback(course)) == []
+    assert tiny_lab.SECRET not in reader.page.content()
     assert marks(course) == before and not (course / "owned.txt").exists()
 
 
@@ -219,12 +221,16 @@ def as_typed(course: Path) -> Iterator[None]:
     marked = nbformat.read(path, as_version=4)
     handed_in = nbformat.read(course / "submitted" / "eve" / "tiny" / "tiny.ipynb", as_version=4)
     for cell, theirs in zip(marked.cells, handed_in.cells, strict=True):
-        if cell.cell_type != "code":
+        if cell.cell_type != "code" and theirs.source != HUGE:
             cell.source = theirs.source
     path.chmod(0o644)
     nbformat.write(marked, path)
     yield
     path.write_bytes(safe)
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        for grade in book.find_submission_notebook("tiny", "tiny", "eve").grades:
+            grade.manual_score, grade.needs_manual_grade = None, grade.name == "written"
+        book.db.commit()
 
 
 def test_the_same_texts_as_typed_change_marks_and_write_a_file(
@@ -238,16 +244,23 @@ def test_the_same_texts_as_typed_change_marks_and_write_a_file(
     assert "a dialogue" in reader.click_everything(feedback(course))
 
 
-def test_formgraders_autograde_button_runs_nothing_and_says_what_to_run(
-    course: Path, server: str, reader: Reader
+BUTTONS = {
+    "autograde": ("run instead: ../.uv/bin/uv run ./grade tiny", "Nothing was run"),
+    "generate-feedback": ("No feedback for eve: written in tiny", "--AllRead.enabled=False"),
+}
+
+
+@pytest.mark.parametrize("button", BUTTONS)
+def test_formgraders_buttons_refuse_and_say_what_to_do(
+    course: Path, server: str, reader: Reader, button: str
 ) -> None:
     marked = course / "autograded" / "eve" / "tiny" / "tiny.ipynb"
     before, notebook = marks(course), marked.read_bytes()
     reader.page.goto(f"{server}/formgrader/manage_submissions/tiny")
-    reader.page.locator("td.autograde a").click()
+    reader.page.locator(f"td.{button} a").click()
     log = reader.page.locator(".modal.in")
-    log.get_by_text("run instead: ../.uv/bin/uv run ./grade tiny").first.wait_for()
-    assert "Nothing was run" in log.inner_text()
+    log.get_by_text(BUTTONS[button][0]).first.wait_for()
+    assert BUTTONS[button][1] in log.inner_text()
     assert not (course / "ran").exists()
     assert marks(course) == before and marked.read_bytes() == notebook
 
