@@ -196,7 +196,6 @@ def test_the_teachers_notebook_is_found_whole_and_with_its_marks_taken_out(
 
 PLACES = {
     "as it stands": ("a.py", lambda text: text),
-    "commented out": ("a.py", lambda text: "".join(f"# {line}\n" for line in text.split("\n"))),
     "indented": ("b.md", lambda text: "".join(f"        {line}\n" for line in text.split("\n"))),
     "in a notebook's Markdown": ("c.ipynb", notebook),
     "in an output": ("c.ipynb", lambda text: notebook("", outputs=[{"text": [text, "\n"]}])),
@@ -221,6 +220,15 @@ def test_a_secret_is_found_wherever_it_stands(
         (tmp_path / name).write_text(hide("\n".join(lines[:6])), encoding="utf-8")
         found = complaints(tmp_path, secret, set(), set())
         assert found and all("of a solution" in line for line in found), lab
+
+
+def test_short_lines_are_found_though_each_is_commented_out(
+    secret: Secrets, tmp_path: Path
+) -> None:
+    text = max(secret.anywhere.values(), key=lambda text: text.count("\n"))
+    assert max(map(len, text.split("\n"))) < 40
+    (tmp_path / "a.py").write_text("".join(f"# {line}\n" for line in text.split("\n")))
+    assert complaints(tmp_path, secret, set(), set())
 
 
 def test_two_short_lines_are_found_in_the_lab_that_they_belong_to(
@@ -319,6 +327,30 @@ def test_other_addresses_are_refused_with_the_way_on(text: str, words: str) -> N
     with pytest.raises(publish.PublishError) as refused:
         publish.public_address(text)
     assert words in str(refused.value) and "token" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        f"{ADDRESS}.git",
+        f"{ADDRESS.upper()}/",
+        "git@github.com:Vision-Course/look-inside.git",
+        "ssh://git@github.com/vision-course/look-inside",
+        f"{ADDRESS.replace('//', '//me:token@')}.git",
+    ],
+)
+def test_this_repositorys_own_address_is_refused_since_its_history_holds_the_solutions(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    add = ["git", "-C", tmp_path, "remote", "add"]
+    subprocess.run([*add, "local", "/srv/course.git"], check=True)
+    publish.check_other_repository(ADDRESS)
+    subprocess.run([*add, "origin", remote], check=True)
+    with pytest.raises(publish.PublishError, match="whose history holds the solutions"):
+        publish.publish(ADDRESS, tmp_path / "to")
+    publish.check_other_repository(f"{ADDRESS}-for-students")
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "x[models]", "x==1", "torch", "Grad_CAM", "é"])

@@ -92,6 +92,37 @@ def public_address(text: str) -> str:
     return f"{scheme}://{host}{f':{port}' if port else ''}/{path}"
 
 
+def check_other_repository(address: str) -> None:
+    """Raise where an address is that of this repository, whose history holds all solutions."""
+    for line in git("config", "--get-regexp", r"^remote\..*url$"):
+        url = re.sub(r"://[^/@]*@", "://", line.partition(" ")[2])  # without a user's name
+        try:
+            theirs = public_address(url)
+        except PublishError:  # a folder of this machine
+            continue
+        if key(theirs) == key(address):
+            raise PublishError(
+                f"{address} is this repository, whose history holds the solutions. Make an empty "
+                "repository for students, and give its address."
+            )
+
+
+def key(address: str) -> str:
+    """Return what two spellings of a repository's address have in common."""
+    return address.partition("://")[2].removesuffix(".git").lower()
+
+
+def git(*arguments: str) -> list[str]:
+    """Return the lines that git prints about the working tree; none where there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return []
+    return done.stdout.splitlines()
+
+
 def check_name(name: str) -> str:
     """Return a name for PyPI; raise where PyPI would refuse it, or where it is a dependency's."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
@@ -304,13 +335,8 @@ def check_labs(chosen: Sequence[str] | None) -> list[str]:
 
 def unknown_to_git() -> list[str]:
     """Return the files that are published though git does not know them: a teacher's notes?"""
-    command = ["git", "ls-files", "--others", "-x", "__pycache__", "-x", ".ipynb_checkpoints", "--"]
-    command += ["vizhelpers", "labs/source"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git here
-        return []
-    return done.stdout.splitlines()
+    never = ("-x", "__pycache__", "-x", ".ipynb_checkpoints")
+    return git("ls-files", "--others", *never, "--", "vizhelpers", "labs/source")
 
 
 def publish(
@@ -339,6 +365,7 @@ def publish(
             written.
     """
     address = public_address(repo)
+    check_other_repository(address)
     name = check_name(pypi) if pypi is not None else None
     chosen = check_labs(labs)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -362,8 +389,12 @@ def publish(
         if site:
             run(copy, "tools.build_site", str(out / "site"))
         old = {before, before.removeprefix(GITHUB)} if before != address else set()
-        places = {str(ROOT), folder, f"{Path.home()}{os.sep}"}
-        if found := complaints(out, Secrets(copy / "labs" / "source"), old, places):
+        home = f"{Path.home()}{os.sep}"
+        places = {str(ROOT), folder, *([home] if len(home) > 2 else [])}  # "/" stands everywhere
+        secrets = Secrets(copy / "labs" / "source")
+        if not secrets.anywhere:
+            raise PublishError("No solution was found in labs/source, so no search is possible.")
+        if found := complaints(out, secrets, old, places):
             lines = "\n".join(found[:20])
             raise PublishError(f"Nothing was written, since the outcome would hold:\n{lines}")
         # Copied, not moved: the temporary folder can be read by its owner only, a site by all.
