@@ -36,6 +36,7 @@ def by_paper_and_cases(
     cases: Cases,
     mistakes: Mapping[str, Mistake],
     part: Callable[[Any], Any] = lambda result: result,
+    tolerance: float = TOLERANCE_ON_PAPER,
 ) -> Judge:
     """Return a judge of a number or shape on paper, and of a function on every case.
 
@@ -44,6 +45,7 @@ def by_paper_and_cases(
         cases: returns the arguments of all cases; the answer on paper belongs to the first.
         mistakes: name -> mistake; a wrong result is compared with each of them.
         part: selects from a result the part that the reader derives on paper.
+        tolerance: of the number on paper, as a share of it.
     """
 
     def part_of(mistake: Mistake) -> Mistake:
@@ -53,9 +55,9 @@ def by_paper_and_cases(
     def judge(run: Runner, paper: Any, function: Any) -> None:
         arguments = cases()
         value, right = _plain_answer(paper), plain(part(truth(*arguments[0])))
-        if not same(value, right, TOLERANCE_ON_PAPER):
+        if not same(value, right, tolerance):
             on_paper = {name: part_of(mistake) for name, mistake in mistakes.items()}
-            name = _recognised(value, arguments[0], on_paper, TOLERANCE_ON_PAPER)
+            name = _recognised(value, arguments[0], on_paper, tolerance)
             explanation = mistakes[name].explanation if name else difference(value, right)
             raise Fault(name or "paper", f"On paper: {explanation}")
         _compare(run, function, truth, arguments, mistakes)
@@ -85,8 +87,8 @@ def _compare(
             first_was_right = "Right for the first input, not for another one. " if i else ""
             other = "another input" if i else "value"
             raise Fault(name or other, first_was_right + explanation)
-        for name in run.called:  # after the value: a wrong value says more to the reader
-            raise fault(mistakes, name)
+    for name in run.called:  # after all values: a wrong value says more to the reader
+        raise fault(mistakes, name)
 
 
 def _plain_answer(number: Any) -> Plain:

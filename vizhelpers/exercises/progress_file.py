@@ -13,10 +13,16 @@ _in_memory: dict[str, Row] = {}  # of this process: Colab's disk is deleted with
 
 
 def path() -> Path | None:
-    """Return the path of the progress file; None in Colab, where progress stays in memory."""
+    """Return the path of the progress file; None where progress stays in memory.
+
+    That is in Colab, and in a folder that has been deleted.
+    """
     if "google.colab" in sys.modules:
         return None
-    return Path.cwd() / FILE
+    try:
+        return Path.cwd() / FILE
+    except OSError:
+        return None
 
 
 def read() -> dict[str, Row]:

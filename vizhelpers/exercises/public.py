@@ -8,7 +8,8 @@ import torch
 
 from vizhelpers.exercises import progress_file
 from vizhelpers.exercises.exercise import Exercise, is_open
-from vizhelpers.exercises.runner import Fault, Runner
+from vizhelpers.exercises.runner import Fault, Runner, text_of
+from vizhelpers.exercises.surroundings import defined
 from vizhelpers.exercises.verdict import Note, Verdict
 from vizhelpers.inputs.errors import unknown
 
@@ -57,10 +58,13 @@ def check(key: str, *answers: Any) -> Verdict:
 def _judge(exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
     run = Runner()
     try:
-        with torch.random.fork_rng(devices=[]):  # judges seed the inputs that they draw
+        with defined():
             exercise.judge(run, *answers)
     except Fault as fault:
         return Verdict(exercise.key, "wrong", fault.explanation, fault.name)
+    except Exception as error:  # an answer can be an object that raises wherever it is looked at
+        text = f"The answer cannot be examined: {type(error).__name__}: {text_of(error)}"
+        return Verdict(exercise.key, "wrong", text, "raised")
     printed = " (What your code printed is not shown here.)" if run.printed else ""
     others = "" if exercise.kind == "break" else " Other inputs were tried as well."
     return Verdict(exercise.key, "right", f"it holds.{others}{printed}")

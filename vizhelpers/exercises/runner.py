@@ -5,15 +5,15 @@ import copy
 import io
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from vizhelpers.exercises.forbidden import Calls, watched
 from vizhelpers.exercises.interruption import TimeUp, time_limit
 from vizhelpers.exercises.model_state import State
+from vizhelpers.exercises.surroundings import restored
 from vizhelpers.exercises.values import Plain, plain
 
 SECONDS = 10.0  # for all calls of one check
@@ -96,10 +96,10 @@ class Runner:
         prints, start = io.StringIO(), time.monotonic()
         try:
             with (
-                _restored_torch_state(),
+                restored(),
                 contextlib.redirect_stdout(prints),
-                time_limit(self.left),
                 watched(self.forbidden, self.called),
+                time_limit(self.left),  # ends first: it must not interrupt the others' exits
             ):
                 return function(*args)
         except TimeUp:
@@ -109,7 +109,9 @@ class Runner:
             ) from None
         except Fault:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise Fault("raised", _about_exception(error)) from None
         finally:
             self.left = max(self.left - (time.monotonic() - start), 0.1)
@@ -126,23 +128,13 @@ def _about_exception(error: BaseException) -> str:
     calls = traceback.extract_tb(error.__traceback__)
     lines = [call.lineno for call in calls if call.filename != __file__]
     where = f" (line {lines[0]} of its cell)" if lines else ""
-    text = str(error).strip()[:300]
+    text = text_of(error)
     return f"The code raised {type(error).__name__}{where}{': ' if text else '.'}{text}"
 
 
-@contextlib.contextmanager
-def _restored_torch_state() -> Iterator[None]:
-    """Restore torch's global settings and random state on exit."""
-    grad, dtype, threads = (
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-    )
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            torch.set_grad_enabled(grad)
-            torch.set_default_dtype(dtype)
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, up to 300 characters; empty if it has none."""
+    try:
+        return str(error).strip()[:300]
+    except Exception:  # a class of the reader's own
+        return ""

@@ -71,13 +71,14 @@ def replayed(states: tuple[Any, Any, Tensor]) -> Iterator[None]:
     with process_wide():
         present = random_states()
         try:
-            _restore(states)
+            restore_random_states(states)
             yield
         finally:
-            _restore(present)
+            restore_random_states(present)
 
 
-def _restore(states: tuple[Any, Any, Tensor]) -> None:
+def restore_random_states(states: tuple[Any, Any, Tensor]) -> None:
+    """Set the random states that ``random_states`` returned."""
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.default_generator.set_state(states[2])
