@@ -16,6 +16,7 @@ pytest.importorskip("nbconvert")
 import tiny_lab
 
 from labs.plugins.feedback import NO_SENTENCE, for_student, page, without_hidden
+from labs.plugins.safe import harmless
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = "assert double(21) == 42"
@@ -95,6 +96,14 @@ def test_what_a_students_function_prints_in_a_test_that_passes_is_not_shown() ->
     printed = new_output("stream", name="stdout", text="called with 21")
     value = new_output("display_data", data={"text/plain": "21"})
     assert for_student(marked([printed, value])).cells[2].outputs == []
+
+
+def test_leaving_lines_out_makes_no_link_of_a_students_block_of_text() -> None:
+    text = "BEGIN HIDDEN TESTS\n```\nEND HIDDEN TESTS\n[x](javascript:alert(1))"
+    assert harmless("markdown", text) == text  # all of it is a block
+    notebook = marked([])
+    notebook.cells[-1].source = text
+    assert for_student(notebook).cells[-1].source == text
 
 
 def test_the_page_can_be_read_offline_and_nothing_in_it_is_active() -> None:

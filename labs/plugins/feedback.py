@@ -45,9 +45,10 @@ def for_student(notebook: NotebookNode) -> NotebookNode:
     itself holds, that text.
     """
     page = copy.deepcopy(notebook)
-    for cell in page.cells:
+    # Only code: a line less in a student's Markdown can make a link of what was a block of text.
+    for cell in (cell for cell in page.cells if cell.cell_type == "code"):
         marks = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "code" and marks.get("grade") and not marks.get("solution"):
+        if marks.get("grade") and not marks.get("solution"):
             sentence = _sentence(cell)
             cell.outputs = []
             if sentence:
