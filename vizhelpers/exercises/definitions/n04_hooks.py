@@ -3,23 +3,28 @@
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vizhelpers.exercises.comparison import same
 from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.forbidden import Calls
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, central_crop, fault
 from vizhelpers.exercises.model_state import State
 from vizhelpers.exercises.runner import LEFT_BEHIND, Fault, Runner
 from vizhelpers.exercises.solutions import n04_hooks as worked
+from vizhelpers.exercises.traces import TRACES, Traced, refuse_traces
 from vizhelpers.exercises.values import plain
 from vizhelpers.inputs.models import load_model
 from vizhelpers.passes.capture import capture
+from vizhelpers.passes.forward import evaluating
 
 Layers = list[tuple[int, int]]
 
 
 def _receptive_field(layers: Layers) -> int:
-    """Count the pixels with a gradient, for the middle output of 1-D convolutions."""
+    """Return the distance from the first to the last pixel that reaches a 1-D output cell."""
     convolutions = [nn.Conv1d(1, 1, kernel, stride, bias=False) for kernel, stride in layers]
     for convolution in convolutions:
         nn.init.ones_(convolution.weight)
@@ -27,7 +32,8 @@ def _receptive_field(layers: Layers) -> int:
     with torch.enable_grad():
         out = nn.Sequential(*convolutions)(x)[0, 0]
         (gradient,) = torch.autograd.grad(out[len(out) // 2], x)
-    return int((gradient != 0).sum())
+    pixels = gradient[0, 0].nonzero()
+    return int(pixels.max() - pixels.min()) + 1
 
 
 def _layer_cases() -> list[tuple[Layers]]:
@@ -36,6 +42,8 @@ def _layer_cases() -> list[tuple[Layers]]:
         ([(3, 1), (3, 1), (3, 1)],),
         ([(5, 1), (2, 2), (7, 3), (3, 1)],),
         ([(11, 4), (3, 2), (5, 1)],),
+        ([(5, 2), (1, 2), (3, 2), (3, 1)],),
+        ([(7, 2), (3, 2), (1, 1), (3, 1), (1, 2), (3, 1), (3, 2), (3, 1)],),
     ]
 
 
@@ -53,6 +61,16 @@ def _kernels_multiplied_by_steps(layers: Layers) -> int:
         size += kernel * step
         step *= stride
     return size
+
+
+def _last_stride_only(layers: Layers) -> int:
+    strides = [1, *(stride for _, stride in layers)]
+    return 1 + sum((kernel - 1) * strides[i] for i, (kernel, _) in enumerate(layers))
+
+
+def _strides_added(layers: Layers) -> int:
+    steps = [1 + sum(stride - 1 for _, stride in layers[:i]) for i in range(len(layers))]
+    return 1 + sum((kernel - 1) * step for (kernel, _), step in zip(layers, steps, strict=True))
 
 
 SEES_MISTAKES = {
@@ -74,33 +92,52 @@ SEES_MISTAKES = {
         "each layer adds (kernel - 1) steps, not kernel: the first cell is already there.",
         _kernels_multiplied_by_steps,
     ),
+    "strides not multiplied": Mistake(
+        "only the stride of the layer before counts. The distance between two cells is the product "
+        "of all strides before the layer.",
+        _last_stride_only,
+    ),
+    "strides added": Mistake(
+        "the strides are added. Strides of 2 and 2 make a distance of 4: multiply them.",
+        _strides_added,
+    ),
+    "1x1 layers skipped": Mistake(
+        "1x1 layers are skipped. They add no pixels, but their stride spreads the cells of all "
+        "later layers.",
+        lambda layers: worked.cell_sees([(k, s) for k, s in layers if k > 1]),
+    ),
+    "area": Mistake(
+        "this is the number of pixels in the square. Give the pixels in one row.",
+        lambda layers: _receptive_field(layers) ** 2,
+    ),
 }
 
 
-def _small(last: nn.Module | None = None) -> nn.Module:
+def _small() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, 4, 3),
             norm=nn.BatchNorm2d(4),
             act=nn.ReLU(inplace=True),
-            drop=last or nn.Dropout(0.5),
+            drop=nn.Dropout(0.5),
         )
-    )
+    ).train()
 
 
 def _record_cases() -> list[tuple[nn.Module, Tensor, str]]:
-    model = load_model()
+    model, small = load_model(), _small()
     cat, koala = (central_crop(model, name) for name in ("cat", "koala"))
-    torch.manual_seed(1)
-    x = torch.randn(2, 3, 9, 11)
-    small = _small().train()
     return [
         (model, cat, "features.0"),
         (model, koala, "features.3.squeeze"),
-        (small, x, "norm"),
-        (small, x, "drop"),
+        (small, _random_input(), "norm"),
+        (small, _random_input(), "drop"),
     ]
+
+
+def _random_input() -> Tensor:
+    return torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(1))
 
 
 def _recorded(model: nn.Module, x: Tensor, name: str) -> Tensor:
@@ -125,16 +162,22 @@ RECORD_MISTAKES = {
     "left mode": Mistake(LEFT_BEHIND["mode"]),
     "left parameters": Mistake(LEFT_BEHIND["parameters"]),
     "hook stays after an error": Mistake(
-        "when the forward pass raises, the hook stays on the model. Remove it in a finally block."
+        "when the forward pass raises, the hook stays on the model. Remove it in a finally block, "
+        "which runs whatever is raised: any error, or an interruption."
     ),
     "mode stays after an error": Mistake(
         "when the forward pass raises, the model stays in eval mode. Restore the mode in a "
-        "finally block."
+        "finally block, which runs whatever is raised: any error, or an interruption."
+    ),
+    "attribute stays after an error": Mistake(
+        "when the forward pass raises, an attribute of a module, such as inplace, stays changed. "
+        "Restore it in a finally block."
     ),
     "error swallowed": Mistake(
         "when the forward pass raises, your function hides the exception. Clean up, and let the "
         "exception propagate (finally, not except)."
     ),
+    **TRACES,
 }
 
 
@@ -144,22 +187,52 @@ def _input_of(model: nn.Module, x: Tensor, name: str) -> Tensor:
 
 
 class _Fails(nn.Module):
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.error, self.inputs = error, list[Tensor]()
+
     def forward(self, x: Tensor) -> Tensor:
-        raise RuntimeError("this forward pass fails on purpose")
+        self.inputs.append(x)
+        raise self.error("this forward pass fails on purpose")
 
 
 def _judge_record(run: Runner, function: Any) -> None:
     by_cases(_recorded, _record_cases, RECORD_MISTAKES)(run, function)
-    failing = _small(_Fails()).train()
-    before = State.of(failing)
+    refuse_traces(run, function, RECORD_MISTAKES, _somebodys_model(), _random_input(), "norm")
+    # SystemExit stands for an interruption, which is no Exception either.
+    for error in (RuntimeError, ValueError, SystemExit):
+        for fails_first in (True, False):
+            _judge_failing_pass(run, function, error, fails_first)
+
+
+def _somebodys_model() -> nn.Module:
+    """Return a model with gradients, and with hooks that its user has put there."""
+    small = _small()
+    for parameter in small.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for layer in small.children():
+        layer.register_forward_pre_hook(lambda module, args: None)
+        layer.register_forward_hook(lambda module, args, output: None)
+    return small
+
+
+def _judge_failing_pass(
+    run: Runner, function: Any, error: type[BaseException], fails_first: bool
+) -> None:
+    small, fails, x = _small(), _Fails(error), _random_input()
+    model = nn.Sequential(*([fails, small] if fails_first else [small, fails]))
+    before, traced = State.of(model), Traced(function)
     try:
-        run.raw(function, failing, torch.zeros(1, 3, 9, 9), "conv")
+        value = run(traced, model, x, f"{'1' if fails_first else '0'}.norm")
     except Fault as failure:
         if failure.name != "raised":
             raise
     else:
-        raise fault(RECORD_MISTAKES, "error swallowed")
-    for left in before.changes(failing):
+        # A function may end the pass at the layer; then it has not met the failure behind it.
+        if fails.inputs or not same(value, plain(_recorded(small, x, "norm"))):
+            raise fault(RECORD_MISTAKES, "error swallowed")
+    changed = [*before.changes(model), *("attribute" for n in traced.changes if "attribute" in n)]
+    for left in changed:
         name = f"{left} stays after an error"
         if name in RECORD_MISTAKES:
             raise fault(RECORD_MISTAKES, name)
@@ -169,7 +242,14 @@ LATER_MISTAKES = {
     "no module": Mistake("a module is needed: viz.check('04.3', model)."),
     "no conv": Mistake("the network has no layer named conv: self.conv = nn.Conv2d(3, 4, 3)."),
     "conv does not run": Mistake("`forward` does not call self.conv exactly once."),
-    "a ReLU": Mistake("this network contains a ReLU. Find another operation."),
+    "no values": Mistake(
+        "the network's parameters are on the meta device, where they have no values. Build it on "
+        "the CPU."
+    ),
+    "a ReLU": Mistake(
+        "this network contains a ReLU. Find another operation.",
+        forbids=Calls(operations="(leaky_|r|p)?relu6?_?|rrelu_with_noise_?"),
+    ),
     "not rewritten": Mistake(
         "the tensor that the hook kept is unchanged. maps = maps + 1 makes a new tensor; which "
         "statement changes the old one?"
@@ -177,20 +257,30 @@ LATER_MISTAKES = {
 }
 
 
+_RELUS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU)
+
+
 def _judge_later(run: Runner, model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise fault(LATER_MISTAKES, "no module")
     if not isinstance(getattr(model, "conv", None), nn.Module):
         raise fault(LATER_MISTAKES, "no conv")
-    if any(isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)) for module in model.modules()):
+    if any(isinstance(module, _RELUS) for module in model.modules()):
         raise fault(LATER_MISTAKES, "a ReLU")
+    parameter = next(model.parameters(), torch.zeros(()))
+    if parameter.is_meta:
+        raise fault(LATER_MISTAKES, "no values")
+    run.forbidden = {n: mistake.forbids for n, mistake in LATER_MISTAKES.items() if mistake.forbids}
     for seed in range(3):
         x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-        kept = run.raw(_kept_and_copied, model.eval(), x)
+        kept = run.raw(_kept_and_copied, model, x.to(parameter))
         if len(kept) != 1:
             raise fault(LATER_MISTAKES, "conv does not run")
-        reference, copy = kept[0]
-        if not (abs(plain(reference) - plain(copy)).max() > 1e-6):  # type: ignore[operator,arg-type]
+        reference, copy = map(plain, kept[0])
+        for name in run.called:
+            raise fault(LATER_MISTAKES, name)
+        # A logarithm in place makes NaN, which is a change, too.
+        if np.array_equal(reference, copy, equal_nan=True):  # type: ignore[arg-type]
             raise fault(LATER_MISTAKES, "not rewritten")
 
 
@@ -202,7 +292,7 @@ def _kept_and_copied(model: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]
 
     handle = model.get_submodule("conv").register_forward_hook(keep)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             model(x)
     finally:
         handle.remove()
@@ -244,8 +334,8 @@ EXERCISES = [
         ),
         solution=worked.record,
         why="A function that only reads must not change the model. `finally` runs whether the pass "
-        "succeeds or raises. (viz.capture also restores the mode of each submodule, since some may "
-        "be frozen on purpose.)",
+        "succeeds or raises. Each module gets its own mode back, since some may be frozen on "
+        "purpose.",
         judge=_judge_record,
         mistakes=RECORD_MISTAKES,
     ),

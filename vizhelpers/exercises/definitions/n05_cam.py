@@ -2,14 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.forbidden import Calls
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, central_crop, fault
 from vizhelpers.exercises.runner import LEFT_BEHIND, Runner
 from vizhelpers.exercises.solutions import n05_cam as worked
+from vizhelpers.exercises.traces import TRACES, refuse_traces
 from vizhelpers.exercises.values import plain
 from vizhelpers.inputs.models import load_model
 from vizhelpers.methods.cam import cam
@@ -75,32 +77,64 @@ CAM_MISTAKES = {
             _cam_with(maps, weight, bias)[1],
         ),
     ),
+    "bias twice": Mistake(
+        "the bias is counted twice: in the map and in the logit. Add it once, to the mean.",
+        lambda maps, weight, bias: (
+            _cam_with(maps, weight, bias)[0] + bias,
+            _cam_with(maps, weight, bias)[1] + bias,
+        ),
+    ),
+    "maximum instead of mean": Mistake(
+        "the logit is taken from the brightest position. The network averages over all positions.",
+        lambda maps, weight, bias: (
+            _cam_with(maps, weight, bias)[0],
+            _cam_with(maps, weight, bias)[0].max().item() + bias,
+        ),
+    ),
+    "divided by its maximum": Mistake(
+        "the map is divided by its maximum. Keep the values: their mean plus the bias is the "
+        "logit.",
+        lambda maps, weight, bias: (
+            _cam_with(maps, weight, bias)[0] / _cam_with(maps, weight, bias)[0].max(),
+            _cam_with(maps, weight, bias)[1],
+        ),
+    ),
+    "logit first": Mistake(
+        "the order is swapped: the CAM comes first, then the logit.",
+        lambda maps, weight, bias: _cam_with(maps, weight, bias)[::-1],
+    ),
 }
 
 
 class _Small(nn.Module):
-    """A network without `features`, so that iterating over `features` fails."""
+    """A network without `features`, so that iterating over `features` fails.
+
+    Behind `body` comes a ReLU in place. The head's weights are large, so that maps exceed 1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
         self.stem = nn.Conv2d(3, 6, 3, stride=2)
         self.body = nn.Conv2d(6, 8, 3, padding=1)
+        self.rectify = nn.ReLU(inplace=True)
         self.head = nn.Linear(8, 5)
+        nn.init.normal_(self.head.weight, std=1e4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(self.stem(x).sigmoid()).relu().mean(dim=(2, 3)))
+        return self.head(self.rectify(self.body(self.stem(x).sigmoid())).mean(dim=(2, 3)))
 
 
 def _gradcam_cases() -> list[tuple[nn.Module, Tensor, str, int]]:
     model, small = load_model(), _Small().eval()
-    cat, coffee = (central_crop(model, name) for name in ("cat", "coffee"))
+    cat, coffee, koala = (central_crop(model, name) for name in ("cat", "coffee", "koala"))
     x = torch.randn(1, 3, 20, 26, generator=torch.Generator().manual_seed(4))
     return [
         (model, cat, "features.12", 281),
-        (model, coffee, "features.9", 967),
+        (model, koala, "features.9", 0),  # nearly all of it is negative before the last ReLU
+        (model, coffee, "features.6.squeeze", 967),  # a ReLU in place follows
         (small, x, "stem", 2),
-        (small, x, "body", 4),
+        (small, x, "body", 2),
     ]
 
 
@@ -141,6 +175,36 @@ def _gradcam_normalised(model: nn.Module, x: Tensor, layer: str, target: int) ->
     return cam_map / cam_map.max()
 
 
+def _gradcam_of_rewritten(
+    model: nn.Module, x: Tensor, layer: str, target: int, *, maps_copied: bool
+) -> Tensor:
+    """Keep the output without its copy, so that an in-place layer behind it overwrites it."""
+    kept: list[Tensor] = []
+    copies: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+        kept.append(output)
+        copies.append(output.detach().clone())
+
+    handle = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            logit = model(x)[0, target]
+            (gradient,) = torch.autograd.grad(logit, kept[0])
+    finally:
+        handle.remove()
+    maps = copies[0] if maps_copied else kept[0]
+    return (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).relu()[0].detach()
+
+
+def _log_probability_of(target: int) -> Any:
+    return lambda logits: logits.log_softmax(dim=1)[0, target]
+
+
+def _loss_of(target: int) -> Any:
+    return lambda logits: -logits.log_softmax(dim=1)[0, target]
+
+
 GRADCAM_MISTAKES = {
     "ReLU omitted": Mistake(
         "there are negative values: the final ReLU is missing. Grad-CAM keeps only what raises the "
@@ -169,11 +233,70 @@ GRADCAM_MISTAKES = {
         "compared.",
         _gradcam_normalised,
     ),
+    "rewritten in place": Mistake(
+        "a ReLU in place follows this layer and has overwritten what your hook keeps: map and "
+        "gradient are those behind the ReLU. Keep the output, and return output.clone() from the "
+        "hook.",
+        lambda *case: _gradcam_of_rewritten(*case, maps_copied=False),
+    ),
+    "gradient behind the in-place ReLU": Mistake(
+        "a ReLU in place follows this layer. Your map is a copy, but the gradient is the one "
+        "behind the ReLU. Keep the output itself, and return output.clone() from the hook.",
+        lambda *case: _gradcam_of_rewritten(*case, maps_copied=True),
+    ),
+    "leaky ReLU": Mistake(
+        "negative values are only made smaller. The final ReLU sets them to zero.",
+        lambda *case: F.leaky_relu(_gradcam_signed(*case)),
+    ),
+    "absolute value": Mistake(
+        "negative values have become positive. The final ReLU sets them to zero.",
+        lambda *case: _gradcam_signed(*case).abs(),
+    ),
+    "mean over channels": Mistake(
+        "the channels are averaged. Grad-CAM sums them.",
+        lambda *case: _gradcam(*case) / _maps_and_gradient(*case)[0].shape[1],
+    ),
+    "another class": Mistake(
+        "this is the map of the predicted class. Use the target's logit.",
+        lambda model, x, layer, target: _gradcam(model, x, layer, target, lambda _: logit_of(None)),
+    ),
+    "gradient of the log": Mistake(
+        "this is the gradient of the logarithm of the probability. Take the logit.",
+        lambda model, x, layer, target: _gradcam(model, x, layer, target, _log_probability_of),
+    ),
+    "gradient of the loss": Mistake(
+        "this is the gradient of the loss (cross entropy), which falls when the logit rises. Take "
+        "the logit.",
+        lambda model, x, layer, target: _gradcam(model, x, layer, target, _loss_of),
+    ),
+    "a library's map": Mistake(
+        "the values are right, but a library computes the map or its gradient. Use a hook and "
+        "torch.autograd.grad.",
+        forbids=Calls(
+            modules=(
+                "vizhelpers.methods.cam",
+                "vizhelpers.methods.cam_methods",
+                "vizhelpers.passes.gradients",
+                "pytorch_grad_cam",
+                "torchcam",
+                "captum",
+            )
+        ),
+    ),
     "left hook": Mistake(LEFT_BEHIND["hook"]),
+    **{name: mistake for name, mistake in TRACES.items() if name != "left grad"},
 }
 
 
+def _judge_gradcam(run: Runner, function: Any) -> None:
+    by_cases(_gradcam, _gradcam_cases, GRADCAM_MISTAKES)(run, function)
+    model, x, layer, target = _gradcam_cases()[-1]
+    model.get_submodule(layer).register_forward_hook(lambda module, args, output: None)
+    refuse_traces(run, function, GRADCAM_MISTAKES, model, x, layer, target)
+
+
 MIN_PROBABILITY, MAX_CORRELATION, MAX_VALUE = 0.9, 0.2, 20
+MAX_CORRELATION_OF_CONTRAST = 0.25
 NOISE_MISTAKES = {
     "no input": Mistake("a tensor of shape (1, 3, 224, 224) without NaN is needed."),
     "too loud": Mistake(
@@ -184,6 +307,10 @@ NOISE_MISTAKES = {
         "this is not noise: neighbouring pixels are correlated (0.2 or more, as in photographs). "
         "Begin with torch.randn."
     ),
+    "something under the noise": Mistake(
+        "there is something to see under the noise: averaged over blocks of 2, 4 or 8 pixels, "
+        "neighbours are correlated in brightness or in contrast. Begin with torch.randn alone."
+    ),
     "not sure": Mistake(
         "the probability of the predicted class is below 90 %. Use gradient ascent: add a small "
         "multiple of one logit's gradient, several times."
@@ -192,15 +319,18 @@ NOISE_MISTAKES = {
 
 
 def _judge_noise(run: Runner, x: Any) -> None:
-    if not isinstance(x, Tensor) or x.shape != (1, 3, 224, 224):
-        raise fault(NOISE_MISTAKES, "no input")
-    noise = torch.from_numpy(np.array(plain(x.detach().clone()), dtype=np.float32))
-    if not torch.isfinite(noise).all():
+    try:
+        noise = torch.as_tensor(plain(x)).float()
+    except (TypeError, ValueError, RuntimeError):
+        raise fault(NOISE_MISTAKES, "no input") from None
+    if noise.shape != (1, 3, 224, 224) or not torch.isfinite(noise).all():
         raise fault(NOISE_MISTAKES, "no input")
     if noise.abs().max() > MAX_VALUE:
         raise fault(NOISE_MISTAKES, "too loud")
-    if neighbour_correlation(noise) >= MAX_CORRELATION:
+    if neighbour_correlation(noise[0]) >= MAX_CORRELATION:
         raise fault(NOISE_MISTAKES, "something to see")
+    if shows_under_noise(noise[0]):
+        raise fault(NOISE_MISTAKES, "something under the noise")
     model = load_model()
     with torch.no_grad():
         probabilities = model(noise).softmax(dim=1)[0]
@@ -211,15 +341,35 @@ def _judge_noise(run: Runner, x: Any) -> None:
         raise fault(NOISE_MISTAKES, "not sure")
 
 
-def neighbour_correlation(x: Tensor) -> float:
-    """Return the largest absolute correlation between neighbouring pixels of one colour."""
+def neighbour_correlation(planes: Tensor) -> float:
+    """Return the largest absolute correlation between neighbouring pixels of planes (C, H, W)."""
     correlations = []
-    for plane in x[0]:
+    for plane in planes:
         for a, b in ((plane[:, :-1], plane[:, 1:]), (plane[:-1], plane[1:])):
             pair = torch.stack([a.flatten(), b.flatten()])
             # A constant plane has no correlation; it is not random either.
             correlations.append(1.0 if plane.std() == 0 else abs(torch.corrcoef(pair)[0, 1].item()))
     return max(correlations)
+
+
+def shows_under_noise(colours: Tensor) -> bool:
+    """Return whether means over blocks are alike between neighbours, as in a noisy photograph.
+
+    A cat under noise of six times its amplitude has a correlation of 0.37 between blocks of 8
+    pixels, noise after gradient ascent 0.12 at most. Contrast (0.17 at most) is compared as well,
+    since edges, and a picture that only modulates the noise, leave the blocks' means alone.
+    """
+    planes = torch.cat([colours, colours.sum(dim=0, keepdim=True)])
+    for block in (1, 2, 4, 8):
+        means = F.avg_pool2d(planes, block)
+        if neighbour_correlation(means) >= MAX_CORRELATION:
+            return True
+        if block in (2, 4):
+            around = F.avg_pool2d(means, 5, 1, 2, count_include_pad=False)
+            contrasts = F.avg_pool2d((means - around).abs(), 8 // block)
+            if neighbour_correlation(contrasts) >= MAX_CORRELATION_OF_CONTRAST:
+                return True
+    return False
 
 
 EXERCISES = [
@@ -251,7 +401,8 @@ EXERCISES = [
         task="Grad-CAM",
         hints=(
             "You need the layer's output, kept by a hook, and the gradient of one logit with "
-            "respect to it, from torch.autograd.grad.",
+            "respect to it, from torch.autograd.grad. If the hook returns output.clone(), a ReLU "
+            "in place overwrites the copy, and not what you keep.",
             "Average the gradient over all positions: one weight for each channel. Multiply the "
             "maps by the weights, sum over the channels, then apply ReLU.",
             "`gradient.mean(dim=(2, 3), keepdim=True)` are the weights; "
@@ -260,7 +411,7 @@ EXERCISES = [
         solution=worked.grad_cam,
         why="The order matters: first the sum over channels, then ReLU, since channels may cancel. "
         "Use the logit: the gradient of the probability also depends on the other classes.",
-        judge=by_cases(_gradcam, _gradcam_cases, GRADCAM_MISTAKES),
+        judge=_judge_gradcam,
         mistakes=GRADCAM_MISTAKES,
     ),
     Exercise(

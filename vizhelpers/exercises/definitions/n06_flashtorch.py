@@ -2,14 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.forbidden import Calls
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, central_crop, fault
 from vizhelpers.exercises.runner import LEFT_BEHIND, Runner
 from vizhelpers.exercises.solutions import n06_flashtorch as worked
+from vizhelpers.exercises.traces import TRACES, refuse_traces
+from vizhelpers.exercises.values import plain
 from vizhelpers.inputs.models import load_model
+from vizhelpers.passes.forward import evaluating
 from vizhelpers.passes.gradients import input_gradient, logit_of, probability_of
 
 
@@ -58,6 +63,27 @@ PROBABILITY_MISTAKES = {
         "these are the probabilities themselves, not their gradients.",
         lambda logits, target: logits.softmax(dim=0),
     ),
+    "own class's slope for all": Mistake(
+        "p x (1 - p) is the gradient with respect to the class's own logit. With respect to "
+        "another logit it is -p_target x p_other.",
+        lambda logits, target: (
+            logits.softmax(dim=0)[[target] * len(logits)] * (1 - logits.softmax(dim=0)[target])
+        ),
+    ),
+    "p x (1 - p) of each class": Mistake(
+        "p x (1 - p) of each class is the slope of its own probability. Here the probability is "
+        "always that of the target: the others enter by -p_target x p_other.",
+        lambda logits, target: logits.softmax(dim=0) * (1 - logits.softmax(dim=0)),
+    ),
+    "gradient of the loss": Mistake(
+        "that is the gradient of the loss (cross entropy): the probabilities, minus 1 for the "
+        "target.",
+        lambda logits, target: logits.softmax(dim=0) - _at(logits, target, 1),
+    ),
+    "autograd": Mistake(
+        "the values are right, but autograd computes them. Use the formula: exp, a sum, products.",
+        forbids=Calls(operations="run_backward|_make_dual|.*_backward(_data)?"),
+    ),
 }
 
 
@@ -73,7 +99,10 @@ def _saliency_cases() -> list[tuple[nn.Module, Tensor, int]]:
     model = load_model()
     torch.manual_seed(0)
     small = nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(5 * 8 * 12, 4)
+        nn.Conv2d(3, 5, 3, padding=1),
+        nn.Hardswish(inplace=True),
+        nn.Flatten(),
+        nn.Linear(5 * 8 * 12, 4),
     )
     return [
         (model, central_crop(model, "cat"), 282),
@@ -120,9 +149,58 @@ SALIENCY_MISTAKES = {
         "the three colours are not combined. Take the largest of the three for each pixel.",
         lambda model, x, target: _gradient(model, x, target).abs(),
     ),
+    "length instead of maximum": Mistake(
+        "this is the length of the gradient over the three colours. Simonyan and others take the "
+        "largest absolute value.",
+        lambda model, x, target: _gradient(model, x, target).norm(dim=0),
+    ),
+    "divided by its maximum": Mistake(
+        "the map is divided by its maximum. Keep the values: the change in the logit per unit "
+        "change in the pixel.",
+        lambda *case: _saliency(*case) / _saliency(*case).max(),
+    ),
+    "gradient of the log": Mistake(
+        "this is the gradient of the logarithm of the probability, or of the loss (cross entropy). "
+        "Take the logit.",
+        lambda model, x, target: _gradient(model, x, target, _log_probability_of).abs().amax(dim=0),
+    ),
+    "all logits": Mistake(
+        "this is the gradient of the sum of all logits. Use the target's logit alone.",
+        lambda model, x, target: (
+            _gradient(model, x, target, lambda _: lambda y: y.sum()).abs().amax(dim=0)
+        ),
+    ),
+    "positive values only": Mistake(
+        "negative gradients are set to zero. A pixel that lowers the logit matters as much: take "
+        "the absolute value.",
+        lambda model, x, target: _gradient(model, x, target).relu().amax(dim=0),
+    ),
+    "a library's map": Mistake(
+        "the values are right, but a library computes the map or its gradient. Use "
+        "torch.autograd.grad.",
+        forbids=Calls(
+            modules=(
+                "vizhelpers.methods.saliency",
+                "vizhelpers.flash",
+                "vizhelpers.passes.gradients",
+                "flashtorch",
+                "captum",
+            )
+        ),
+    ),
+    **{name: TRACES[name] for name in ("left attribute", "grad mode changed", "x changed")},
     "left hook": Mistake(LEFT_BEHIND["hook"]),
     "left requires_grad": Mistake(LEFT_BEHIND["requires_grad"]),
 }
+
+
+def _log_probability_of(target: int) -> Any:
+    return lambda logits: logits.log_softmax(dim=1)[0, target]
+
+
+def _judge_saliency(run: Runner, function: Any) -> None:
+    by_cases(_saliency, _saliency_cases, SALIENCY_MISTAKES)(run, function)
+    refuse_traces(run, function, SALIENCY_MISTAKES, *_saliency_cases()[-1])
 
 
 def _predicted_class(model: nn.Module, x: Tensor) -> int:
@@ -131,9 +209,12 @@ def _predicted_class(model: nn.Module, x: Tensor) -> int:
 
 
 MIN_CHANGE = 0.5  # of the first logit, when the pixel is erased
+MAX_GRADIENT = 1e-3
+MAX_SHARE = 0.05  # of that change, along a straight line with the gradient or the slope measured
+SMALL_STEP = 0.01  # of the pixel's value
 SATURATED_MISTAKES = {
     "parts": Mistake(
-        "give a module, a tensor (1, C, H, W) and a place (row, column): "
+        "give a module, a finite tensor (1, C, H, W) and a place (row, column): "
         "viz.check('06.3', model, x, (row, column))."
     ),
     "no logits": Mistake("the model must return logits (1, classes) for this picture."),
@@ -145,41 +226,82 @@ SATURATED_MISTAKES = {
         "the pixel has a gradient, so saliency shows it. Let its effect saturate: above some "
         "brightness a further increase changes nothing (clamp, sigmoid, 1 - relu(1 - x))."
     ),
+    "gradient hidden": Mistake(
+        "autograd reports no gradient, but a change of the pixel by 1 % changes the logit: "
+        "detach(), .data or no_grad only hide the gradient. Build a model whose output does not "
+        "change."
+    ),
 }
 
 
 def _judge_saturated(run: Runner, model: Any, x: Any, place: Any) -> None:
-    fits = isinstance(model, nn.Module) and isinstance(x, Tensor) and x.ndim == 4 and len(x) == 1
-    if not fits or not _is_place(place, x.shape[2:]):
+    image, cell = _image(x), _cell(place)
+    if not isinstance(model, nn.Module) or image is None or cell is None:
         raise fault(SATURATED_MISTAKES, "parts")
-    row, column = place
-    erased = x.detach().clone()
-    erased[0, :, row, column] = 0
-    with_pixel, without = (run(_logits, model, image) for image in (x.detach(), erased))
-    if getattr(with_pixel, "ndim", 0) != 2 or not torch.isfinite(torch.as_tensor(with_pixel)).all():
+    if not all(0 <= i < n for i, n in zip(cell, image.shape[2:], strict=True)):
+        raise fault(SATURATED_MISTAKES, "parts")
+    index = (0, slice(None), *cell)
+    scales = (1, 0, 1 + SMALL_STEP, 1 - SMALL_STEP)
+    logits = [run(_logits, model, _scaled(image, index, scale)) for scale in scales]
+    if any(getattr(row, "ndim", 0) != 2 or not np.isfinite(row).all() for row in logits):  # type: ignore[arg-type]
         raise fault(SATURATED_MISTAKES, "no logits")
-    if not abs(float(with_pixel[0, 0]) - float(without[0, 0])) >= MIN_CHANGE:  # type: ignore[call-overload,index]
+    with_pixel, without, *beside = (float(row[0, 0]) for row in logits)  # type: ignore[call-overload,index,arg-type]
+    change = abs(with_pixel - without)
+    if not change >= MIN_CHANGE:
         raise fault(SATURATED_MISTAKES, "does not matter")
-    gradient: Any = run(_gradient_of_first, model, x.detach())
-    if not abs(gradient[:, row, column]).max() < 1e-3:
+    gradient: Any = run(_gradient_of_first, model, image)
+    of_pixel = np.abs(gradient[index[1:]])
+    along_line = (of_pixel * plain(image[index].abs())).sum()
+    if not (of_pixel.max() < MAX_GRADIENT and along_line < MAX_SHARE * change):
         raise fault(SATURATED_MISTAKES, "has a gradient")
+    rounding = 1e-6 * abs(with_pixel)
+    if max(abs(b - with_pixel) for b in beside) > MAX_SHARE * SMALL_STEP * change + rounding:
+        raise fault(SATURATED_MISTAKES, "gradient hidden")
 
 
-def _is_place(place: Any, size: Any) -> bool:
-    if not isinstance(place, (tuple, list)) or len(place) != 2:
-        return False
-    return all(type(i) is int and 0 <= i < n for i, n in zip(place, size, strict=True))
+def _image(x: Any) -> Tensor | None:
+    """Return a tensor of finite values, (1, C, H, W), or None for anything else."""
+    try:
+        image = torch.as_tensor(plain(x))
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    image = image if image.is_floating_point() else image.float()
+    fits = image.ndim == 4 and len(image) == 1 and bool(torch.isfinite(image).all())
+    return image if fits else None
+
+
+def _cell(place: Any) -> tuple[int, int] | None:
+    """Return (row, column) of two integers in a tuple, list, array or tensor, or None."""
+    try:
+        value: Any = plain(place)
+    except TypeError:
+        return None
+    numbers = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(numbers, list) or len(numbers) != 2:
+        return None
+    row, column = (n.tolist() if isinstance(n, np.ndarray) else n for n in numbers)
+    return (row, column) if type(row) is int and type(column) is int else None
+
+
+def _scaled(image: Tensor, index: Any, scale: float) -> Tensor:
+    """Return a copy in which one pixel's colours are multiplied by ``scale``."""
+    copy = image.clone()
+    copy[index] *= scale
+    return copy
 
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         return model(x)
 
 
 def _gradient_of_first(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.enable_grad():
+    with torch.enable_grad(), evaluating(model):
         leaf = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(model(leaf)[0, 0], leaf, allow_unused=True)
+        logit = model(leaf)[0, 0]
+        if not logit.requires_grad:  # a step function, such as x > 1
+            return torch.zeros_like(x[0])
+        (gradient,) = torch.autograd.grad(logit, leaf, allow_unused=True)
     return torch.zeros_like(x[0]) if gradient is None else gradient[0]
 
 
@@ -199,7 +321,11 @@ EXERCISES = [
         "others. So a saliency map of a probability mixes all classes, and if one probability is "
         "near 1, all derivatives are near zero.",
         judge=by_paper_and_cases(
-            _by_autograd, _logit_cases, PROBABILITY_MISTAKES, part=lambda result: result[1].item()
+            _by_autograd,
+            _logit_cases,
+            PROBABILITY_MISTAKES,
+            part=lambda result: result[1].item(),
+            tolerance=0.02,  # two decimals: -0.16
         ),
         mistakes=PROBABILITY_MISTAKES,
         parts=("number on paper", "function"),
@@ -221,7 +347,7 @@ EXERCISES = [
         why="The absolute value comes before the maximum: a colour that lowers the logit counts "
         "too. Copy x, so that the caller's tensor is not changed. Use torch.autograd.grad instead "
         "of backward(), so that no parameter's .grad is filled.",
-        judge=by_cases(_saliency, _saliency_cases, SALIENCY_MISTAKES),
+        judge=_judge_saliency,
         mistakes=SALIENCY_MISTAKES,
     ),
     Exercise(

@@ -13,17 +13,18 @@ def cell_sees(layers):
     return size
 
 
+@torch.no_grad()
 def record(model, x, name):
     """Output of the layer `name` in eval mode; the model stays unchanged, even after an error."""
-    kept, mode = [], model.training
+    kept, modes = [], {module: module.training for module in model.modules()}
     layer = model.get_submodule(name)
     handle = layer.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
     try:
-        with torch.no_grad():
-            model.eval()(x)
+        model.eval()(x)
     finally:
         handle.remove()
-        model.train(mode)
+        for module, mode in modes.items():
+            module.training = mode
     return kept[0]
 
 

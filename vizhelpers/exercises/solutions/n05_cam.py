@@ -16,9 +16,9 @@ def class_map_and_logit(maps, weight, bias):
 
 def grad_cam(model, x, layer, target):
     """Grad-CAM (h, w) of one picture, at the size of the layer's maps."""
-    kept = []
-    module = model.get_submodule(layer)
-    handle = module.register_forward_hook(lambda module, args, output: kept.append(output))
+    kept, module = [], model.get_submodule(layer)
+    # append returns None, so the hook returns a copy: an in-place ReLU overwrites only the copy.
+    handle = module.register_forward_hook(lambda m, args, out: kept.append(out) or out.clone())
     try:
         logit = model(x)[0, target]
     finally:
