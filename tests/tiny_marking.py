@@ -3,8 +3,8 @@
 import contextlib
 import os
 import signal
-import socket
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import pytest
 import tiny_lab
@@ -37,14 +37,17 @@ class Forked:
 
     process: int
 
-    def end(self) -> str:
+    def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
+
+    def end(self) -> str:
+        self.kill()
         os.waitpid(self.process, 0)
         return ""
 
 
-def forked(pipe: socket.socket) -> Forked:
+def forked(pipe: Connection) -> Forked:
     """Start a worker without a fence: for submissions of our own, whose marks are in question."""
     process = os.fork()
     if not process:

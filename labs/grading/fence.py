@@ -81,16 +81,18 @@ class Run:
     limits: Limits
     open: ExitStack
 
-    def end(self) -> str:
-        """End it and all that it started; return which limit it met, if that is known."""
+    def kill(self) -> None:
+        """End it and all that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> str:
+        """End it and all that it started, and tidy up; return which limit it met, if known."""
+        self.kill()
         self.process.wait()
-        why = ""
-        if self.group and _killed_for_memory(self.group):
-            why = f"used more than {self.limits.memory >> 20} MB of memory"
+        met = self.group and _killed_for_memory(self.group)
         self.open.close()
-        return why
+        return f"used more than {self.limits.memory >> 20} MB of memory" if met else ""
 
 
 @dataclass

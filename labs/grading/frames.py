@@ -1,120 +1,73 @@
-"""What goes over a pipe: frames with a cap on their length; values without pickle.
+"""What goes between scorer and worker: plain values, as JSON and the bytes of their arrays.
 
-A frame is its length, then a head in JSON, then bytes: arrays, or trusted arguments. Whoever reads
-a value that a student's process sent gets only exact types back: None, bool, int, float, str,
-``numpy.ndarray`` and lists and dicts of these. NumPy's own .npy format with ``allow_pickle=False``
-would do as well, but it makes room for what its header asks for before anything else has come.
+No pickle comes from a student's process. Whoever reads a value gets exact types alone: None, bool,
+int, float, str, ``numpy.ndarray``, lists and dicts of these; and no more bytes than are allowed.
 """
 
 import json
 import math
 import re
-import select
-import socket
-import struct
-import time
+from multiprocessing.connection import Connection
 from typing import Any
 
 LONGEST, LONGEST_HEAD = 64 << 20, 4 << 20  # JSON takes twenty times its length in memory
 MOST_AXES, LARGEST_AXIS = 32, 1 << 40
-NO_CAP = 1 << 32  # for what comes from a trusted process
-_DEEPEST = 50
 _DTYPE = re.compile(r"[<|](b1|[iuf][1248]|f16|c8|c16|U\d{1,6})")
+_PLAIN = (type(None), bool, int, float, str)
 
 
 class Broken(Exception):
     """The other side closed the pipe, or sent what nobody asked for."""
 
 
-class TooLate(Exception):
-    """The other side did not answer in time."""
-
-
-def send(
-    pipe: socket.socket, head: dict[str, Any], body: bytes = b"", seconds: float | None = None
-) -> None:
-    """Send one frame; TooLate if the other side does not take it, Broken if it is gone."""
-    text = json.dumps(head).encode()
-    pipe.settimeout(seconds)
+def send(pipe: Connection, head: dict[str, Any], body: bytes = b"") -> None:
+    """Send a JSON object and bytes; Broken if the other side is gone."""
     try:
-        pipe.sendall(struct.pack(">II", len(text), len(body)) + text + body)
-    except TimeoutError as e:
-        raise TooLate from e
+        pipe.send_bytes(json.dumps(head).encode())
+        pipe.send_bytes(body)
     except OSError as e:
         raise Broken(f"the pipe is closed ({e.strerror})") from e
-    finally:
-        pipe.settimeout(None)
 
 
-def receive(
-    pipe: socket.socket, seconds: float | None = None, longest: int = LONGEST
-) -> tuple[dict[str, Any], bytes]:
-    """Receive one frame.
-
-    Raises:
-        TooLate: it was not there after ``seconds``.
-        Broken: the pipe was closed, or what came is no frame, or one that is too long.
-    """
-    until = None if seconds is None else time.monotonic() + seconds
-    first, second = struct.unpack(">II", _read(pipe, 8, until))
-    if second > longest or first > (LONGEST_HEAD if longest < NO_CAP else NO_CAP):
-        raise Broken(f"a frame of {first + second} bytes; {longest} are allowed")
+def receive(pipe: Connection, trusted: bool = False) -> tuple[dict[str, Any], bytes]:
+    """Wait for a JSON object and bytes; Broken if what comes is none, or too long, or nothing."""
     try:
-        head = json.loads(_read(pipe, first, until))
-    except (ValueError, RecursionError) as e:
-        raise Broken("a frame whose head is no JSON") from e
+        head = json.loads(pipe.recv_bytes(None if trusted else LONGEST_HEAD))
+        body = pipe.recv_bytes(None if trusted else LONGEST)
+    except EOFError as e:
+        raise Broken("the process ended") from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise Broken(f"what came is no JSON, or too long ({e})") from e
     if not isinstance(head, dict):
-        raise Broken("a frame whose head is no object")
-    return head, _read(pipe, second, until)
-
-
-def _read(pipe: socket.socket, size: int, until: float | None) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        if until is not None:
-            left = max(0, until - time.monotonic())
-            if not select.select([pipe], [], [], left)[0]:
-                raise TooLate
-        try:
-            part = pipe.recv(min(size - len(found), 1 << 20))
-        except OSError as e:
-            raise Broken(f"the pipe is closed ({e.strerror})") from e
-        if not part:
-            raise Broken("the process ended")
-        found += part
-    return bytes(found)
+        raise Broken("what came is no JSON object")
+    return head, body
 
 
 def pack(value: Any) -> tuple[Any, bytes]:
     """Return a plain value as JSON and the bytes of its arrays; a TypeError for anything else."""
     body = bytearray()
-    return _pack(value, body, _DEEPEST), bytes(body)
 
+    def packed(value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind in (list, tuple):
+            return [packed(one) for one in value]
+        if kind is dict:
+            return {"pairs": [[packed(key), packed(one)] for key, one in value.items()]}
+        # NumPy is not imported: a lab without arrays need not wait for it.
+        if (kind.__module__, kind.__name__) == ("numpy", "ndarray"):
+            array = value.astype(value.dtype.newbyteorder("<"), order="C")
+            if not _DTYPE.fullmatch(array.dtype.str):
+                raise TypeError(f"An array of {value.dtype} came; give one of numbers or texts.")
+            body.extend(array.tobytes())
+            return {"dtype": array.dtype.str, "shape": list(array.shape)}
+        raise TypeError(
+            f"A value of type {type.__getattribute__(kind, '__name__')} came; give numbers, texts "
+            "or arrays, or lists and dicts of these."
+        )
 
-def _pack(value: Any, body: bytearray, depth: int) -> Any:
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str):
-        return value
-    if depth and kind in (list, tuple):
-        return [_pack(one, body, depth - 1) for one in value]
-    if depth and kind is dict:
-        pairs = [[_pack(k, body, 0), _pack(v, body, depth - 1)] for k, v in value.items()]
-        return {"pairs": pairs}
-    if _is_array(kind):
-        array = value.astype(value.dtype.newbyteorder("<"), order="C")
-        if not _DTYPE.fullmatch(array.dtype.str):
-            raise TypeError(f"An array of {value.dtype} came; give one of numbers or texts.")
-        body += array.tobytes()
-        return {"dtype": array.dtype.str, "shape": list(array.shape)}
-    raise TypeError(
-        f"A value of type {type.__getattribute__(kind, '__name__')} came; give numbers, texts or "
-        "arrays, or lists and dicts of these."
-    )
-
-
-def _is_array(kind: type) -> bool:
-    # Without importing NumPy: a lab without arrays need not wait for it.
-    return kind.__name__ == "ndarray" and kind.__module__ == "numpy"
+    return packed(value), bytes(body)
 
 
 def unpack(head: Any, body: bytes) -> Any:
@@ -123,36 +76,30 @@ def unpack(head: Any, body: bytes) -> Any:
     Raises:
         Broken: they do not belong together.
     """
+    at = 0
+
+    def unpacked(head: Any) -> Any:
+        nonlocal at
+        if type(head) in _PLAIN:
+            return head
+        if type(head) is list:
+            return [unpacked(one) for one in head]
+        if head.keys() == {"pairs"}:
+            if any(type(key) not in _PLAIN for key, _ in head["pairs"]):
+                raise ValueError("a key that is no text or number")
+            return {key: unpacked(one) for key, one in head["pairs"]}
+        if head.keys() != {"dtype", "shape"}:
+            raise ValueError("neither a dict nor an array")
+        array, at = _array(head["dtype"], head["shape"], body, at)
+        return array
+
     try:
-        value, used = _unpack(head, body, 0, _DEEPEST)
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as e:
+        value = unpacked(head)
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as e:
         raise Broken(f"what came back is no plain value ({e})") from e
-    if used != len(body):
+    if at != len(body):
         raise Broken("what came back has more bytes than its arrays")
     return value
-
-
-def _unpack(head: Any, body: bytes, at: int, depth: int) -> tuple[Any, int]:
-    if head is None or type(head) in (bool, int, float, str):
-        return head, at
-    if not depth:
-        raise ValueError("too deep")
-    if type(head) is list:
-        values = []
-        for one in head:
-            value, at = _unpack(one, body, at, depth - 1)
-            values.append(value)
-        return values, at
-    if head.keys() == {"pairs"}:
-        found = {}
-        for key, one in head["pairs"]:
-            if type(key) not in (type(None), bool, int, float, str):
-                raise ValueError("a key that is no text or number")
-            found[key], at = _unpack(one, body, at, depth - 1)
-        return found, at
-    if head.keys() != {"dtype", "shape"}:
-        raise ValueError("neither a dict nor an array")
-    return _array(head["dtype"], head["shape"], body, at)
 
 
 def _array(dtype: Any, shape: Any, body: bytes, at: int) -> tuple[Any, int]:

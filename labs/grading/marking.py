@@ -2,7 +2,6 @@
 
 import multiprocessing
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -166,7 +166,7 @@ def beside(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-def _worker(fence: Fence, pipe: socket.socket) -> Run:
+def _worker(fence: Fence, pipe: Connection) -> Run:
     return fence.start(["python", "-m", "labs.grading.worker", str(pipe.fileno())], pipe.fileno())
 
 

@@ -10,11 +10,12 @@ import builtins
 import contextlib
 import os
 import pickle
-import socket
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import cloudpickle
 
 from labs.grading.fence import Run
-from labs.grading.frames import Broken, TooLate, receive, send, unpack
+from labs.grading.frames import Broken, receive, send, unpack
 from labs.grading.lab import hidden_lines
 
 RAISED = """ArithmeticError AssertionError AttributeError IndexError KeyError LookupError
@@ -32,7 +33,7 @@ TRIES = 40  # that many times a student's process may hang or die
 PATIENCE = 10  # all that a student's code does may take so many times the limit of one call
 START = 120  # seconds until the lab's own setup must have run
 
-Start = Callable[[socket.socket], Run]  # of a worker, with its end of the pipe
+Start = Callable[[Connection], Run]  # of a worker, with its end of the pipe
 
 
 class StudentError(Exception):
@@ -47,6 +48,10 @@ class StudentError(Exception):
 
 # So that a test can hold `except ValueError`: an error of the same name as the student's.
 _KINDS = {name: type(name, (StudentError, getattr(builtins, name)), {}) for name in RAISED.split()}
+
+
+class TooLate(Exception):
+    """The worker did not answer in time, and was ended."""
 
 
 class Unfair(BaseException):
@@ -76,15 +81,14 @@ class Link:
     def __init__(self, start: Start, job: dict[str, Any]) -> None:
         """Hold what a worker is given: "setup", "cells", "wanted", "whole"; and "seconds"."""
         self.start, self.job = start, job
-        self.seconds: float = job["seconds"]
         self.run: Run | None = None
-        self.pipe: socket.socket | None = None
+        self.pipe: Connection | None = None
         self.stops: dict[int, int] = {}  # cell: the statement that hung or ended the worker
         self.troubles: dict[int, str] = {}
         self.left_out: list[str] = []
         self.number = self.tries = 0
         self.slow: set[str] = set()
-        self.left = PATIENCE * self.seconds
+        self.left: float = PATIENCE * job["seconds"]
 
     def ask(self, what: str, name: str, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Return what the worker answers; a StudentError if it raised, hung or died."""
@@ -93,45 +97,56 @@ class Link:
         self.number += 1
         # A function that hung once shall not use up the time of all others.
         seconds = self._limit() / (4 if name in self.slow else 1)
-        with self._spending():
-            try:
-                send(pipe, {"number": self.number, "do": what, "name": name}, body, seconds)
-                head, arrays = receive(pipe, seconds)
+        try:
+            with self._within(seconds):
+                send(pipe, {"number": self.number, "do": what, "name": name}, body)
+                head, arrays = receive(pipe)
                 if head.get("number") != self.number:
                     raise Broken("an answer that nobody asked for")
                 if "raised" not in head:
                     return unpack(head.get("value"), arrays)
-            except TooLate:
-                why = self.close() or f"took longer than {seconds:g} s"
-                self.slow.add(name)
-                raise _error("", f"{name} {why}") from None
-            except Broken as e:
-                why = self.close() or f"{e}"
-                raise _error("", f"{name} gave no answer: {why}") from None
+        except TooLate:
+            self.slow.add(name)
+            raise _error(
+                "", f"{name} {self.close() or f'took longer than {seconds:g} s'}"
+            ) from None
+        except Broken as e:
+            raise _error("", f"{name} gave no answer: {self.close() or e}") from None
         raise self._raised(name, head)
 
+    def _limit(self) -> float:
+        return max(0.001, min(self.job["seconds"], self.left))
+
     @contextlib.contextmanager
-    def _spending(self) -> Any:
-        begun = time.monotonic()
+    def _within(self, seconds: float, counts: bool = True) -> Iterator[None]:
+        """End the worker after some seconds, so that nothing waits for it any longer: TooLate."""
+        late, run, begun = threading.Event(), self.run, time.monotonic()
+
+        def end() -> None:
+            late.set()
+            if run:
+                run.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
         try:
             yield
+        except Broken as e:
+            raise (TooLate() if late.is_set() else e) from e
         finally:
-            self.left -= time.monotonic() - begun
-
-    def _limit(self) -> float:
-        return max(0.001, min(self.seconds, self.left))
+            timer.cancel()
+            self.left -= (time.monotonic() - begun) * counts
 
     def _raised(self, name: str, head: dict[str, Any]) -> StudentError:
         kind, words = f"{head['raised']}"[:100], f"{head.get('words')}"[:1000]
-        known = kind if kind in _KINDS else "an error"
         place = self._line(head.get("at"))
         line = f", in your line: {place}" if place else ""
         if kind == "NameError" and self.troubles:
             words += f" (its cell: {'; '.join(self.troubles.values())})"[:1000]
-        said = f"{name}: {words}" if words else name
-        if kind not in _KINDS:
-            said = f"{name}: {kind}: {words}"
-        return _error(kind, f"{said}{line}", f"{name} raised {known}{line}")
+        known = kind in _KINDS
+        said = ": ".join(one for one in (name, "" if known else kind, words) if one)
+        told = f"{name} raised {kind if known else 'an error'}{line}"
+        return _error(kind, f"{said}{line}", told)
 
     def _line(self, at: Any) -> str:
         """Return a line of the student's, read from what was handed in and not from an answer."""
@@ -142,37 +157,35 @@ class Link:
         except (TypeError, ValueError, IndexError):
             return ""
 
-    def _worker(self) -> socket.socket:
+    def _worker(self) -> Connection:
         while not self.pipe:
             if self.tries == TRIES or self.left <= 0:
                 raise _error("", "The code hung, or ended its process, too often.")
             self.tries += 1
-            ours, theirs = socket.socketpair()
+            self.pipe, theirs = Pipe()
             with theirs:
-                self.run, self.pipe = self.start(theirs), ours
-            self._set_up(ours)
-            with self._spending():
-                self._load(ours)
+                self.run = self.start(theirs)
+            self._load(self.pipe)
         return self.pipe
 
-    def _set_up(self, pipe: socket.socket) -> None:
+    def _load(self, pipe: Connection) -> None:
         sent = {key: self.job[key] for key in ("setup", "cells", "wanted", "whole")}
         try:
-            send(pipe, sent | {"stops": list(self.stops.items())}, seconds=START)
-            receive(pipe, START)
+            with self._within(START, counts=False):
+                send(pipe, sent | {"stops": list(self.stops.items())})
+                receive(pipe)
         except (TooLate, Broken) as e:
             why = self.close() or f"{e}" or "it took too long"
             raise Unfair(f"the lab's setup cells did not run behind the fence: {why}") from e
-
-    def _load(self, pipe: socket.socket) -> None:
         at = None
         try:
             while True:
-                head = receive(pipe, self._limit())[0]
+                with self._within(self._limit()):
+                    head = receive(pipe)[0]
                 if "loaded" in head:
                     found, left_out = head["loaded"][:100], head["left_out"][:100]
                     self.troubles |= {int(cell): f"{words}"[:500] for cell, words in found}
-                    self.left_out = [line for at in left_out if (line := self._line(at))]
+                    self.left_out = [line for one in left_out if (line := self._line(one))]
                     return
                 cell, statement = (int(number) for number in head["at"])
                 at = (cell, statement)
@@ -183,7 +196,7 @@ class Link:
                 self.troubles[at[0]] = f"stopped at its statement {at[1] + 1}: {why}"
 
     def close(self) -> str:
-        """End the worker (the next question starts another); return why it had ended, if known."""
+        """End the worker (the next question starts another); return which limit it met, if any."""
         if not self.pipe or not self.run:
             return ""
         why = self.run.end()

@@ -1,0 +1,1 @@
+"""Plugins of nbgrader for this course; nbgrader_config.py switches them on."""
