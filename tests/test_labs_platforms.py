@@ -109,6 +109,7 @@ def collected(
         ("lovelaceada_LATE_12345_67890_lab3-1.ipynb", "lovelaceada_12345"),
         ("小明王_12345_67890_lab3.ipynb", "小明王_12345"),
         ("van_der_berg_12345_67890_lab3.ipynb", "van_der_berg_12345"),
+        (f"{'王' * 300}_9_assignsubmission_file/lab3.ipynb", "王" * 60),
         ("anon_a1B2c_67890_lab3.ipynb", "anon_a1B2c"),
         ("LATE_anon_a1B2c_67890_lab3.ipynb", "anon_a1B2c"),
     ],
@@ -262,6 +263,7 @@ HOSTILE = {
     "Eve\u202eadA_2_assignsubmission_file/lab3.ipynb": "control",
     "..._2_assignsubmission_file/lab3.ipynb": "nobody",
     "lab3.ipynb": "neither Moodle nor Canvas",
+    f"eve_1_{'9' * 5000}_lab3.ipynb": "neither Moodle nor Canvas",
     "bob_١٢_4_lab3.ipynb": "neither Moodle nor Canvas",
     "essay.pdf": "neither Moodle nor Canvas",
 }

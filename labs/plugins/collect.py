@@ -28,9 +28,9 @@ MOST_ENTRIES = 20_000
 
 # Moodle removes underscores from a name, so the first number is Moodle's own. It belongs to this
 # assignment, not to the person. Folders of older versions end in an underscore.
-MOODLE = re.compile(r"([^_/]+)_([0-9]+)_assignsubmission_file(?:_?/|_)([^/]+)")
-CANVAS = re.compile(r"([^/]+?)(_LATE)?_([0-9]+)_([0-9]+)_([^/]+)")
-CANVAS_ANONYMOUS = re.compile(r"(LATE_)?(anon)_(\w+?)_([0-9]+)_([^/]+)")
+MOODLE = re.compile(r"([^_/]+)_([0-9]{1,18})_assignsubmission_file(?:_?/|_)([^/]+)")
+CANVAS = re.compile(r"([^/]+?)(_LATE)?_([0-9]{1,18})_([0-9]{1,18})_([^/]+)")
+CANVAS_ANONYMOUS = re.compile(r"(LATE_)?(anon)_(\w+?)_([0-9]{1,18})_([^/]+)")
 # Canvas leaves `_1_2_` in a name if the student wrote `_1 _2 _`: then two readings are possible.
 CANVAS_NUMBERS = re.compile(r"(?=_[0-9]+_[0-9]+_)")
 
@@ -139,7 +139,10 @@ def letters(text: str) -> str:
 def safe_id(text: str) -> str:
     """Return a text as a name for a folder, with its letters, digits, blanks and ``.-'@``."""
     text = re.sub(r"[^\w .\-'@]", "_", unicodedata.normalize("NFC", text))
-    return re.sub(r"\s+", " ", text).strip(" .-")[:100].strip()
+    text = re.sub(r"\s+", " ", text).strip(" .-")
+    return (
+        text.encode()[:180].decode(errors="ignore").strip()
+    )  # a folder's name has at most 255 bytes
 
 
 def shown(text: str) -> str:
@@ -246,9 +249,7 @@ def _time(info: zipfile.ZipInfo) -> float:
 
 def _read(path: Path, info: zipfile.ZipInfo) -> bytes:
     with zipfile.ZipFile(path) as archive, archive.open(info) as f:
-        content = f.read(LARGEST + 1)
-        f.read(1)  # at the end of the file, the checksum is compared
-    return content
+        return f.read(LARGEST + 1)
 
 
 class Collector(FileNameCollectorPlugin):
@@ -292,7 +293,10 @@ class Extractor(ExtractorPlugin):
                     people.add(student)
         for path in sorted(folder.glob("*.csv")):
             if not from_student(path.name) and not path.is_symlink():
-                people.rows |= worksheet(path.read_bytes())
+                try:
+                    people.rows |= worksheet(path.read_bytes())
+                except csv.Error as e:
+                    self._leave(path.name, e)
         if not people.students and not people.rows:
             self.log.warning("No class list: students are named as the files are.")
         return people
@@ -355,7 +359,8 @@ class Extractor(ExtractorPlugin):
         """Yield the student's id for each candidate."""
         candidates = list(found)
         owners = {(c.owner.platform, safe_id(c.owner.name), c.owner.number) for c in candidates}
-        namesakes = Counter(name for platform, name, _ in owners if platform == "moodle")
+        # Some file systems take ADA and Ada for one folder.
+        namesakes = Counter(n.casefold() for platform, n, _ in owners if platform == "moodle")
         students: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in candidates:
             owner = candidate.owner
@@ -368,13 +373,14 @@ class Extractor(ExtractorPlugin):
                 self._leave(candidate.entry.path, e)
                 continue
             if not student:
-                numbered = owner.platform == "canvas" or namesakes[name] > 1
+                numbered = owner.platform == "canvas" or namesakes[name.casefold()] > 1
                 student = f"{name}_{owner.number}" if numbered else name
                 if people.students:
                     self.log.warning(f"{shown(student)} is not in the class list")
             students[student].append(candidate)
-        for name in (name for name, count in namesakes.items() if count > 1):
-            self.log.warning(f"{namesakes[name]} people are called {shown(name)}")
+        for name in sorted({safe_id(c.owner.name) for c in candidates}):
+            if namesakes[name.casefold()] > 1:
+                self.log.warning(f"{namesakes[name.casefold()]} people are called {shown(name)}")
         for student, theirs in students.items():
             if len({(c.owner.platform, c.owner.number) for c in theirs}) == 1:
                 yield from ((student, candidate) for candidate in theirs)
