@@ -422,7 +422,8 @@ WRONG: dict[str, list[tuple[str, Callable[[], Answers]]]] = {
             lambda: at_pixel(lambda p: p * 0 if torch.is_grad_enabled() else p),
         ),
         ("has a gradient", lambda: at_pixel(lambda pixel: pixel * 6e-4, 1000.0)),
-        ("parts", lambda: (*at_pixel(torch.sign, torch.inf)[:2], (2, 2))),
+        ("no logits", lambda: (nn.Flatten(0, 2), *at_pixel(torch.sign)[1:])),
+        ("parts", lambda: at_pixel(torch.sign, torch.inf)),
         ("parts", lambda: (*at_pixel(torch.sign)[:2], (2.0, 2.0))),
     ],
 }

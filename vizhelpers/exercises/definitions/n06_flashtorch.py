@@ -243,7 +243,7 @@ def _judge_saturated(run: Runner, model: Any, x: Any, place: Any) -> None:
     index = (0, slice(None), *cell)
     scales = (1, 0, 1 + SMALL_STEP, 1 - SMALL_STEP)
     logits = [run(_logits, model, _scaled(image, index, scale)) for scale in scales]
-    if any(getattr(row, "ndim", 0) != 2 or not np.isfinite(row).all() for row in logits):  # type: ignore[arg-type]
+    if not all(map(_is_logits, logits)):
         raise fault(SATURATED_MISTAKES, "no logits")
     with_pixel, without, *beside = (float(row[0, 0]) for row in logits)  # type: ignore[call-overload,index,arg-type]
     change = abs(with_pixel - without)
@@ -283,6 +283,11 @@ def _cell(place: Any) -> tuple[int, int] | None:
     return (row, column) if type(row) is int and type(column) is int else None
 
 
+def _is_logits(row: Any) -> bool:
+    fits = isinstance(row, np.ndarray) and row.ndim == 2 and len(row) == 1 and row.size > 0
+    return fits and bool(np.isfinite(row).all())
+
+
 def _scaled(image: Tensor, index: Any, scale: float) -> Tensor:
     """Return a copy in which one pixel's colours are multiplied by ``scale``."""
     copy = image.clone()
@@ -298,7 +303,7 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 def _gradient_of_first(model: nn.Module, x: Tensor) -> Tensor:
     with torch.enable_grad(), evaluating(model):
         leaf = x.clone().requires_grad_()
-        logit = model(leaf)[0, 0]
+        logit = model(leaf.clone())[0, 0]  # which a model may overwrite in place
         if not logit.requires_grad:  # a step function, such as x > 1
             return torch.zeros_like(x[0])
         (gradient,) = torch.autograd.grad(logit, leaf, allow_unused=True)
