@@ -16,7 +16,7 @@ import tiny_lab
 from nbgrader.preprocessors import ClearSolutions
 from tiny_marking import forked
 
-from labs.grading.fence import ROOT
+from labs.fence.bubblewrap import ROOT
 from labs.grading.lab import Lab
 from labs.grading.marking import Marker
 from labs.grading.submission import Cell
@@ -67,7 +67,8 @@ def test_solutions_get_all_untouched_gets_nothing_and_mistakes_what_they_deserve
     lab = Lab.find(ROOT / "labs", name)
     full = {cell.name: float(cell.points) for cell in lab.tests}
     solved = [Cell(c.kind, c.source, c.name) for c in lab.cells]
-    wrong = importlib.import_module(f"lab_submissions.{name}").WRONG
+    submissions = importlib.import_module(f"lab_submissions.{name}")
+    wrong = submissions.WRONG | submissions.CHEATS
     by = Marker(lab, start=forked)
     assert by.score(solved).points == full
     assert by.score([untouched(c, lab) for c in solved]).points == dict.fromkeys(full, 0.0)

@@ -187,6 +187,79 @@ def test_every_hidden_test_asks_for_something_that_the_visible_ones_do_not(name:
         assert "assert" in HIDDEN.search(cell.source)[1], "the hidden part tests nothing"
 
 
+# What a student sees of a hidden test that failed
+
+
+def sentences(hidden: str) -> list[str | None]:
+    """Return the message of each assertion; None for one that is not constant.
+
+    A constant message is a text, or a name that a loop over a literal gives constant texts only. A
+    message must not hold the student's answer either: it could be a copy of the hidden arguments.
+    """
+    tree = ast.parse(hidden)
+    constant: dict[str, list[str | None]] = {}
+    for loop in [node for node in ast.walk(tree) if isinstance(node, ast.For)]:
+        targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
+        for place, target in enumerate(targets):
+            if isinstance(target, ast.Name):
+                rows = getattr(loop.iter, "elts", [None])
+                constant.setdefault(target.id, []).extend(text(row, place) for row in rows)
+    found: list[str | None] = []
+    for node in ast.walk(tree):
+        message = node.msg if isinstance(node, ast.Assert) else None
+        if isinstance(node, ast.Raise) and "AssertionError" in ast.unparse(node):
+            message = node.exc.args[0] if isinstance(node.exc, ast.Call) else None
+        elif not isinstance(node, ast.Assert):
+            continue
+        if isinstance(message, ast.Name):
+            found += constant.get(message.id, [None])
+        else:
+            found.append(message.value if isinstance(message, ast.Constant) else None)
+    return found
+
+
+def text(row: ast.expr | None, place: int) -> str | None:
+    """Return the text in one place of a loop's row, also of rows made by a comprehension."""
+    if isinstance(row, ast.Starred) and isinstance(row.value, ast.GeneratorExp):
+        row = row.value.elt
+    parts = getattr(row, "elts", [])
+    value = getattr(parts[place], "value", None) if place < len(parts) else None
+    return value if isinstance(value, str) else None
+
+
+@each_lab
+def test_every_hidden_assertion_has_a_constant_sentence_without_a_number(name: str) -> None:
+    for cell in graded(name, "code"):
+        for hidden in HIDDEN.findall(cell.source):
+            for sentence in sentences(hidden):
+                where = (marks(cell)["grade_id"], sentence)
+                assert sentence is not None, where
+                assert re.fullmatch(r"[A-Z].{20,}[.?]", sentence), where
+                # Layers and small networks have names with digits; nothing else needs one.
+                assert not re.search(r"\d", re.sub(r"features\.\d+|MobileNetV2", "", sentence)), (
+                    where
+                )
+
+
+@pytest.mark.parametrize(
+    "hidden, found",
+    [
+        ("assert a == 1, 'It is wrong.'", ["It is wrong."]),
+        ("assert a == 1", [None]),
+        ("assert a == 1, f'You have {a}.'", [None]),
+        ("assert a == 1, str(a)", [None]),
+        ("for why, a in [('One.', 1), ('Two.', 2)]:\n    assert a, why", ["One.", "Two."]),
+        ("for why, a in [(f'{a}', 1)]:\n    assert a, why", [None]),
+        ("for why in other:\n    assert why, why", [None]),
+        ("for why, a in [*(('One.', b) for b in c)]:\n    assert a, why", ["One."]),
+        ("why = f'{a}'\nassert a, why", [None]),
+        ("raise AssertionError(f'{a}')", [None]),
+    ],
+)
+def test_the_check_above_can_tell_what_is_constant(hidden: str, found: list[str | None]) -> None:
+    assert sentences(hidden) == found
+
+
 # What tests may touch
 
 
@@ -232,12 +305,13 @@ def left_behind(tree: ast.AST) -> set[str]:
 
 
 def guarded(tree: ast.AST) -> set[ast.Name]:
-    """The names that stand inside a call of ``plain``, or first in a call of ``damage``."""
+    """The names inside a call of ``plain``, or first in a call of ``damage`` or ``calls``."""
     names = set()
     for call in [
         n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     ]:
-        inside = call.args if call.func.id == "plain" else call.args[: call.func.id == "damage"]
+        first = call.func.id in ("damage", "calls")
+        inside = call.args if call.func.id == "plain" else call.args[:first]
         names |= {n for argument in inside for n in ast.walk(argument) if isinstance(n, ast.Name)}
     return names
 
@@ -272,6 +346,8 @@ def test_whatever_a_student_wrote_is_made_plain_before_a_test_looks_at_it(name: 
         ("assert damage(f, net, x) == []", True),
         ("assert f(x) == 1", False),
         ("assert damage(net, f, x) == []", False),
+        ("assert not calls(f, 'conv2d', x)", True),
+        ("assert not calls(g, f, x)", False),
         ("assert other(plain, f(x)) == 1", False),
         ("g = f", False),
     ],
@@ -303,9 +379,13 @@ def test_a_test_cell_needs_no_other_test_cell_and_overwrites_nothing(name: str) 
 
 
 @each_lab
-def test_five_wrong_submissions_name_cells_that_exist_and_lose_points(name: str) -> None:
-    wrong = importlib.import_module(f"lab_submissions.{name}").WRONG
-    assert len(wrong) == 5
+def test_five_wrong_submissions_and_the_cheats_name_cells_that_exist_and_lose_points(
+    name: str,
+) -> None:
+    submissions = importlib.import_module(f"lab_submissions.{name}")
+    assert len(submissions.WRONG) == 5
+    wrong = submissions.WRONG | submissions.CHEATS
+    assert len(wrong) == len(submissions.WRONG) + len(submissions.CHEATS)
     cells = {marks(cell)["grade_id"]: cell for cell in solutions(name)}
     full = {marks(cell)["grade_id"]: marks(cell)["points"] for cell in graded(name, "code")}
     for mistake, (swapped, points) in wrong.items():

@@ -22,7 +22,7 @@ from typing import Any
 
 import cloudpickle
 
-from labs.grading.fence import Run
+from labs.fence.bubblewrap import Run
 from labs.grading.frames import Broken, receive, send, unpack
 from labs.grading.lab import hidden_lines
 
@@ -303,10 +303,13 @@ def _told(error: BaseException, hidden: bool, line: list[int], tree: ast.Module)
     could carry the hidden inputs, which the student's function has seen, now or in an earlier cell.
     """
     said = ""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     for node in ast.walk(tree) if isinstance(error, AssertionError) and line else []:
         here = isinstance(node, ast.Assert) and node.lineno <= line[0] <= (node.end_lineno or 0)
         if here and isinstance(node.msg, ast.Constant):
             said = f"{node.msg.value}"
+        elif here and isinstance(node.msg, ast.Name) and f"{error}" in texts:  # a loop's `why`
+            said = f"{error}"
     if isinstance(error, StudentError):
         said = error.told
     if hidden:

@@ -76,3 +76,71 @@ def balance(model, size):
         {"test_idle": 0, "test_balance": 0},
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "runs the layer, and builds it to count": (
+        {
+            "size_after": """
+def size_after(layer, height, width):
+    channels = getattr(layer, "in_channels", 1)
+    return list(layer(torch.zeros(1, channels, height, width)).shape[2:])
+""",
+            "conv_parameters": """
+def conv_parameters(inputs, outputs, kernel, groups, bias):
+    layer = nn.Conv2d(inputs, outputs, kernel, groups=groups, bias=bias, device="meta")
+    return sum(value.numel() for value in layer.parameters())
+""",
+        },
+        {"test_size_after": 0, "test_conv_parameters": 0},
+    ),
+    "runs a layer of its own with the same settings, without memory": (
+        {
+            "size_after": """
+def size_after(layer, height, width):
+    settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    x = torch.zeros(1, device="meta").expand(1, 1, height, width)
+    if isinstance(layer, nn.MaxPool2d):
+        return list(nn.MaxPool2d(*settings, ceil_mode=layer.ceil_mode)(x).shape[2:])
+    return list(nn.Conv2d(1, 1, *settings, device="meta")(x).shape[2:])
+"""
+        },
+        {"test_size_after": 0},
+    ),
+    "texts, fewer parameters, None for what learns nothing": (
+        {
+            "answer_shape": 'answer_shape = ["832", "8", "10"]',
+            "conv_parameters": """
+def conv_parameters(inputs, outputs, kernel):
+    return outputs * inputs * kernel[0] * kernel[1]
+""",
+            "by_child": """
+def by_child(model):
+    return {
+        name: sum(parameter.numel() for parameter in child.parameters()) or None
+        for name, child in model.named_children()
+    }
+""",
+            "find": "find = None",
+        },
+        {"test_answer_shape": 0, "test_conv_parameters": 0, "test_by_child": 0, "test_find": 0},
+    ),
+    "right for what the visible tests ask": (
+        {
+            "find": """
+def find(model, kernel):
+    return ["0", "1.2"]
+""",
+            "idle": """
+def idle(model, size):
+    return ["spare.0", "spare.1"] + (["wide"] if size[2] < 17 else [])
+""",
+            "balance": """
+def balance(model, size):
+    return 260, 737
+""",
+        },
+        {"test_find": 0, "test_idle": 0, "test_balance": 0},
+    ),
+}

@@ -74,3 +74,51 @@ def work_shares(model, size):
         {"test_largest_side": 0, "test_work_shares": 0},
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "torchinfo counts, and not a number for the rest": (
+        {
+            "conv_cost": """
+def conv_cost(conv, height, width):
+    found = viz.summary(nn.Sequential(conv), (1, conv.in_channels, height, width))
+    return found.parameters, found.torchinfo_mult_adds
+""",
+            "saving": "def saving(kernel, inputs, outputs): return math.nan",
+            "map_bytes": "def map_bytes(model, size): return math.nan",
+            "answer_factor": "answer_factor = math.nan",
+        },
+        {"test_conv_cost": 0, "test_saving": 0, "test_map_bytes": 0, "test_answer_factor": 0},
+    ),
+    "a layer of its own runs, its parameters are counted; complex shares, a huge side": (
+        {
+            "conv_cost": """
+def conv_cost(conv, height, width):
+    layer = nn.Conv2d(1, 1, conv.kernel_size, conv.stride, conv.padding, device="meta")
+    places = layer(torch.zeros(1, 1, height, width, device="meta"))[0, 0].numel()
+    parameters = sum(value.numel() for value in conv.parameters())
+    return parameters, parameters * places
+""",
+            "largest_side": "def largest_side(model, budget): return 32 * 10**9",
+            "answer_factor": "answer_factor = True",
+        },
+        {"test_conv_cost": 0, "test_largest_side": 0, "test_answer_factor": 0},
+    ),
+    "right for what the visible tests ask": (
+        {
+            "saving": "def saving(kernel, inputs, outputs): return 1 / 64 + 1 / 9",
+            "work_shares": """
+def work_shares(model, size):
+    work = {"other": 144 * 64, "depthwise": 72 * 64, "1x1": 32 * 64, "linear": 50}
+    return {kind: amount / sum(work.values()) for kind, amount in work.items()}
+""",
+            "map_bytes": "def map_bytes(model, size): return 732 * size[0]",
+            "largest_side": """
+def largest_side(model, budget):
+    return {30_000: 96, 12_288: 64}.get(budget, 0)
+""",
+        },
+        {"test_saving": 0, "test_work_shares": 0, "test_map_bytes": 0, "test_largest_side": 0},
+    ),
+}

@@ -67,3 +67,65 @@ def thinned(model, chosen, x):
         {"test_untouched": 0},  # the logits themselves are right
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "conv2d in both, the kernel built": (
+        {
+            "respond": """
+from torch.nn.functional import conv2d as add_up
+
+def respond(x, kernel, stride=1, dilation=1):
+    return add_up(x[None, None], kernel[None, None], stride=stride, dilation=dilation)[0, 0]
+""",
+            "two_passes": """
+def two_passes(x, column, row):
+    return respond(x, torch.outer(column, row))
+""",
+        },
+        {"test_respond": 0, "test_two_passes": 0},
+    ),
+    "unfold cuts the windows; column and row as matrices; no layer is replaced": (
+        {
+            "respond": """
+def respond(x, kernel, stride=1, dilation=1):
+    high, wide = kernel.shape
+    rows = (x.shape[0] - dilation * (high - 1) - 1) // stride + 1
+    windows = F.unfold(x[None, None], kernel.shape, dilation=dilation, stride=stride)[0]
+    return (kernel.flatten() @ windows).reshape(rows, -1)
+""",
+            "rank_one": """
+def rank_one(kernel):
+    u, s, vh = torch.linalg.svd(kernel)
+    return u[:, :1] * s[0], vh[:1]
+""",
+            "thinned": """
+def thinned(model, chosen, x):
+    with torch.no_grad():
+        return model(x)
+""",
+        },
+        {"test_respond": 0, "test_rank_one": 0, "test_thinned": 0, "test_untouched": 0},
+    ),
+    "a layer runs, None and not a number for the rest": (
+        {
+            "respond": """
+def respond(x, kernel, stride=1, dilation=1):
+    layer = nn.Conv2d(1, 1, tuple(kernel.shape), stride, 0, dilation, bias=False)
+    layer.weight = nn.Parameter(kernel[None, None])
+    return layer(x[None, None])[0, 0].detach()
+""",
+            "products": "def products(high, wide): return [float('nan')] * 2",
+            "share": "def share(weight): return float('nan')",
+            "thinned": "def thinned(model, chosen, x): return None",
+        },
+        {
+            "test_respond": 0,
+            "test_products": 0,
+            "test_share": 0,
+            "test_thinned": 0,
+            "test_untouched": 0,
+        },
+    ),
+}

@@ -84,3 +84,75 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, float]]] = {
         {"test_logit_without": 0.0},
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+EMPTY_MAPS = """
+def record_each(model, pictures, layer):
+    maps = []
+    for x in pictures:
+        try:
+            maps.append(record(model, x, layer)[:0])
+        except Exception:
+            maps.append(None)
+    return maps
+"""
+
+FIRST_PLACE_ONLY = """
+def record_each(model, pictures, layer):
+    maps = []
+    for x in pictures:
+        try:
+            maps.append(record(model, x, layer)[..., :1, :0])
+        except Exception:
+            maps.append(None)
+    return maps
+"""
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "nothing is recorded, so nothing is left behind": (
+        {"record": "def record(model, x, layer): return None"},
+        {
+            "test_record": 0,
+            "test_record_leaves_no_trace": 0,
+            "test_record_each": 0,
+            "test_silent": 0,
+        },
+    ),
+    "refuses what is too small, and records nothing": (
+        {
+            "record": """
+def record(model, x, layer):
+    if min(x.shape[2:]) < 3:
+        raise ValueError("too small")
+    return x
+"""
+        },
+        {
+            "test_record": 0,
+            "test_record_leaves_no_trace": 0,
+            "test_record_each": 0,
+            "test_silent": 0,
+        },
+    ),
+    "maps without a picture": (
+        {"record_each": EMPTY_MAPS},
+        {"test_record_each": 0, "test_silent": 0},  # silent reads the maps
+    ),
+    "maps without a place, and less than none": (
+        {
+            "record_each": FIRST_PLACE_ONLY,
+            "silent": "def silent(model, pictures, layer): return []",
+            "answer_3": "answer_3 = [194, -1, 9]",
+            "selectivity": "def selectivity(answers): return torch.zeros(0)",
+            "logit_without": "def logit_without(*args): return float('nan')",
+        },
+        {
+            "test_record_each": 0,
+            "test_silent": 0,
+            "test_answer_3": 0,
+            "test_selectivity": 0,
+            "test_logit_without": 0,
+        },
+    ),
+}

@@ -77,3 +77,57 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, float]]] = {
         {"test_pointing": 0.0},
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+ASKS_THE_INPUT_ITSELF = """
+def pieces(model, x, layer, targets):
+    kept = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda *args: kept.append(args[2]))
+    try:
+        logits = model(x.requires_grad_())
+    finally:
+        handle.remove()
+    (gradient,) = torch.autograd.grad(logits[range(len(x)), targets].sum(), kept[0])
+    return kept[0].detach(), gradient
+"""
+
+THE_REST_IS_AGAINST = """
+def balance(maps, weights, bias):
+    evidence = cam(maps, weights)
+    speaks_for = evidence.clamp(min=0).mean(dim=(1, 2))
+    rest = evidence.mean(dim=(1, 2)) + bias - speaks_for
+    return torch.stack([speaks_for, rest - 0.5, torch.full_like(rest, 0.5)], dim=1)
+"""
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "no pieces, so nothing is left behind": (
+        {
+            "pieces": "def pieces(model, x, layer, targets): return None",
+            "answer_5": "answer_5 = [49, 196, True, 49]",
+        },
+        {"test_pieces": 0, "test_pieces_leave_no_trace": 0, "test_answer_5": 0},
+    ),
+    "the input itself asks for gradients; a bias that fits the visible test": (
+        {"pieces": ASKS_THE_INPUT_ITSELF, "balance": THE_REST_IS_AGAINST},
+        {"test_pieces_leave_no_trace": 0, "test_balance": 0},
+    ),
+    "maps without a picture, not a number for the rest": (
+        {
+            "cam": "def cam(maps, weights): return torch.zeros(0, 1, 1)",
+            "orders": """
+def grad_cam(activation, gradient): return torch.full((1, 1, 3), torch.nan)
+def relu_first(activation, gradient): return torch.zeros(0)
+""",
+            "pointing": "def pointing(maps, quarters): return float('nan')",
+            "answer_5": "answer_5 = [float('nan')] * 4",
+        },
+        {
+            "test_cam": 0,
+            "test_balance": 0,
+            "test_orders": 0,
+            "test_pointing": 0,
+            "test_answer_5": 0,
+        },
+    ),
+}

@@ -54,3 +54,56 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, float]]] = {
         {"test_integrated_gradients": 0.0},
     ),
 }
+
+# Cheats: submissions that do not do what the task asks, and the points that they get.
+
+BY_AUTOGRAD = """
+def probability_gradient(logits, gradients, target):
+    z = logits.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(z.softmax(dim=0)[target], z)
+    return (slope[:, None, None, None] * gradients).sum(dim=0)
+"""
+
+BY_FORWARD_MODE = """
+def probability_gradient(logits, gradients, target):
+    slope = torch.func.jacfwd(lambda z: z.softmax(dim=0)[target])(logits)
+    return (slope[:, None, None, None] * gradients).sum(dim=0)
+"""
+
+ASKS_THE_INPUT_ITSELF = """
+def gradient(model, x, target):
+    x.requires_grad_()
+    return torch.autograd.grad(model(x)[:, target].sum(), x)[0]
+"""
+
+CHEATS: dict[str, tuple[dict[str, str], dict[str, float]]] = {
+    "no gradient, so nothing is left behind": (
+        {"gradient": "def gradient(model, x, target): return None"},
+        {
+            "test_gradient": 0,
+            "test_gradient_leaves_no_trace": 0,
+            "test_times_input": 0,
+            "test_integrated_gradients": 0,
+        },
+    ),
+    "autograd differentiates the softmax; the input itself asks for gradients": (
+        {"probability_gradient": BY_AUTOGRAD, "gradient": ASKS_THE_INPUT_ITSELF},
+        {"test_probability_gradient": 0, "test_gradient_leaves_no_trace": 0},
+    ),
+    "forward-mode autograd; every network, shares that are all zero": (
+        {
+            "probability_gradient": BY_FORWARD_MODE,
+            "answer_3": 'answer_3 = list("ABCDEF")',
+            "times_input": "def times_input(model, x, target): return x.sum() * 0",
+            "integrated_gradients": "def integrated_gradients(*args): return torch.zeros(0, 2)",
+            "net_and_gross": "def net_and_gross(shares, region): return float('nan'), float('nan')",
+        },
+        {
+            "test_probability_gradient": 0,
+            "test_answer_3": 0,
+            "test_times_input": 0,
+            "test_integrated_gradients": 0,
+            "test_net_and_gross": 0,
+        },
+    ),
+}

@@ -1,0 +1,193 @@
+"""The graded labs' tests refuse every answer of a wrong kind, and say so in a sentence.
+
+Test cells run here in this process, with the lab's own solutions, of which one at a time is
+replaced: its right answers are turned into ones of another shape, type or value. The visible and
+the hidden part of a cell each have to refuse them on their own, by an assertion and not by a
+TypeError: a student sees the assertion's sentence.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labs.grading.lab import Lab
+from tools.build_labs import names, path_of
+from vizhelpers.exercises import plain
+
+HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS", re.M | re.S)
+Change = Callable[[Any], Any]  # of a right answer in plain values
+
+ANYTHING: dict[str, Change] = {
+    "None": lambda right: None,
+    "a text": lambda right: "right",
+    "a text of the answer": str,
+    "an empty list": lambda right: [],
+    "an empty dict": lambda right: {},
+    "an empty array": lambda right: np.zeros(0),
+    "one not-a-number": lambda right: np.nan,
+    "a huge number": lambda right: 10**30,
+    "nested lists of different lengths": lambda right: [[1.0], [1.0, 2.0]],
+    "a list of None": lambda right: [None, None],
+    "an array with another dimension": lambda right: np.zeros((1, 1, 1, 1, 1)),
+    "an array of texts": lambda right: np.array(["a", "b"]),
+}
+ARRAYS: dict[str, Change] = {
+    "a dimension of one before": lambda right: right[None],
+    "a dimension of one behind": lambda right: right[..., None],
+    "no pictures": lambda right: right[:0],
+    "empty in its last dimension": lambda right: right[..., :0],
+    "all zero": np.zeros_like,
+    "its mean only": lambda right: float(right.mean()),
+    "its mean everywhere": lambda right: np.full_like(right, right.mean()),
+    "not-a-number everywhere": lambda right: np.full_like(right, np.nan),
+    "one not-a-number": lambda right: np.where(
+        np.arange(right.size).reshape(right.shape) == right.size - 1, np.nan, right
+    ),
+    "infinite": lambda right: np.full_like(right, np.inf),
+    "complex": lambda right: right * (1 + 1j),
+    "complex without an imaginary part": lambda right: right.astype(complex),
+    "another sign": lambda right: -right,
+    "a tenth more": lambda right: 1.1 * right,
+    "in another order": lambda right: np.flip(right).copy(),
+}
+NUMBERS: dict[str, Change] = {
+    "not-a-number": lambda right: np.nan,
+    "infinite": lambda right: np.inf,
+    "minus infinite": lambda right: -np.inf,
+    "complex": complex,
+    "a list of it": lambda right: [right],
+    "another sign": lambda right: -right,
+    "one more": lambda right: right + 1,
+    "a tenth more": lambda right: 1.1 * right,
+}
+LISTS: dict[str, Change] = {
+    "one part more": lambda right: [*right, right[-1]],
+    "one part less": lambda right: right[:-1],
+    "parts in another order": lambda right: right[::-1],
+    "None in place of the last part": lambda right: [*right[:-1], None],
+    "not-a-number in place of the last part": lambda right: [*right[:-1], np.nan],
+    "text in place of the last part": lambda right: [*right[:-1], "x"],
+}
+DICTS: dict[str, Change] = {
+    "one part less": lambda right: dict(list(right.items())[:-1]),
+    "one part more": lambda right: right | {"more": 0},
+    "None in every place": dict.fromkeys,
+    "not-a-number in every place": lambda right: dict.fromkeys(right, np.nan),
+    "None for zero": lambda right: {k: v or None for k, v in right.items()},
+}
+BY_KIND = {np.ndarray: ARRAYS, int: NUMBERS, float: NUMBERS, list: LISTS, dict: DICTS}
+CELLS = [(lab, cell.name) for lab in names() for cell in Lab.read(path_of(lab)).tests]
+
+
+@cache
+def solved(name: str) -> tuple[Lab, dict[str, Any]]:
+    """Return a lab, and what its setup and its solutions define; the tests' cells are not run."""
+    lab, namespace = Lab.read(path_of(name)), {"__name__": "__main__"}
+    for source in lab.setup[1:]:  # the first finds vizhelpers
+        execute(source, namespace)
+    for cell in lab.cells:
+        if cell.answer:
+            execute(cell.source, namespace)
+    return lab, namespace
+
+
+def execute(source: str, namespace: dict[str, Any]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(source, "<cell>", "exec"), namespace)
+
+
+class Recorded:
+    """A function that keeps its answers: a cell asks for the same ones in the same order again."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.answers = function, []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.answers.append(plain(self.function(*args, **kwargs)))
+        return self.answers[-1]
+
+
+class Replayed:
+    """What a function answered, changed; it neither calls anything nor looks at its arguments."""
+
+    def __init__(self, answers: list[Any], change: Change) -> None:
+        self.answers, self.change = iter(answers), change
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.change(next(self.answers))
+
+
+def changes() -> Iterator[tuple[str, Change]]:
+    """Yield each change; a right answer of a kind that it is not for stays as it is."""
+
+    def only(kind: type, change: Change) -> Change:
+        def changed(right: Any) -> Any:
+            empty = isinstance(right, np.ndarray | list | dict) and len(right) == 0
+            return change(right) if isinstance(right, kind) and not empty else right
+
+        return changed
+
+    def in_each_part(change: Change) -> Change:
+        return lambda right: [only(np.ndarray, change)(one) for one in right]
+
+    yield from ANYTHING.items()
+    for kind, table in BY_KIND.items():
+        for title, change in table.items():
+            yield f"{kind.__name__}: {title}", only(kind, change)
+    for title, change in ARRAYS.items():
+        if title == "another sign":  # of a column and a row: their product is the same
+            continue
+        yield f"each array of a list: {title}", only(list, in_each_part(change))
+
+
+def refusals(lab: str, cell: str) -> Iterator[str]:
+    """Yield what is not refused, or not by a sentence."""
+    found, namespace = solved(lab)
+    (source,) = [one.source for one in found.tests if one.name == cell]
+    hidden = HIDDEN.search(source)
+    start = dict(namespace)
+    for part, text in (
+        ("visible", HIDDEN.sub("", source)),
+        ("hidden", hidden[1] if hidden else ""),
+    ):
+        used = (found.functions | found.answers) & set(re.findall(r"\w+", text))
+        recorded = {name: Recorded(namespace[name]) for name in used & found.functions}
+        after = start | recorded
+        execute(text, after)
+        for name in sorted(used):
+            answers = recorded[name].answers if name in recorded else [plain(namespace[name])]
+            for title, change in changes():
+                with np.errstate(all="ignore"):
+                    if not any(repr(change(right)) != repr(right) for right in answers):
+                        continue
+                wrong: Any = Replayed(answers, change)
+                given = wrong if name in recorded else wrong()
+                told = refusal(text, start | {name: given})
+                if told and (part, told) != ("visible", "ACCEPTED"):  # the hidden part must refuse
+                    yield f"{part}: {name}, {title}: {told}"
+        start = after | {name: namespace[name] for name in used}
+
+
+def refusal(source: str, namespace: dict[str, Any]) -> str:
+    """Return what is wrong with the way that a cell refuses an answer, "" if nothing is."""
+    try:
+        execute(source, namespace)
+    except AssertionError as e:
+        return "" if e.args and isinstance(e.args[0], str) else "no sentence"
+    except TypeError as e:
+        # ``plain`` refuses before the test does, as it does in a worker.
+        return "" if "Give numbers, texts" in f"{e}" else f"TypeError {e}"
+    except Exception as e:
+        return f"{type(e).__name__} {e}"
+    return "ACCEPTED"
+
+
+@pytest.mark.parametrize("lab, cell", CELLS)
+def test_answers_of_a_wrong_kind_are_refused_with_a_sentence(lab: str, cell: str) -> None:
+    assert list(refusals(lab, cell)) == []
