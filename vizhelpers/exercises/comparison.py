@@ -32,16 +32,26 @@ def _is_numbers(value: Plain) -> bool:
 
 
 def _same_numbers(value: Plain, truth: Plain, tolerance: float) -> bool:
-    is_number = type(value) in (int, float) or isinstance(value, np.ndarray)
-    if not (is_number or _is_numbers(value)):
-        return False
-    actual, expected = np.asarray(value), np.asarray(truth)
-    if actual.dtype.kind not in "biuf" or actual.shape != expected.shape:
+    actual, expected = as_array(value), np.asarray(truth)
+    if actual is None or actual.dtype.kind not in "biuf" or actual.shape != expected.shape:
         return False
     if expected.dtype.kind in "biu":  # counts and sizes are exact
         return bool(np.array_equal(actual, expected))
     largest = float(np.abs(expected).max(initial=0))
     return bool(np.allclose(actual, expected, rtol=0, atol=tolerance * largest))
+
+
+def as_array(value: Plain) -> np.ndarray | None:
+    """Return a number, an array, or nested lists of these as one array; None if there is none."""
+    if type(value) in (int, float) or isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if not isinstance(value, list):
+        return None
+    parts = [np.asarray(item) if type(item) is bool else as_array(item) for item in value]
+    arrays = [part for part in parts if part is not None]
+    if len(arrays) < len(parts) or len({array.shape for array in arrays}) > 1:
+        return None
+    return np.stack(arrays) if arrays else np.empty(0)
 
 
 def difference(value: Plain, truth: Plain) -> str:
@@ -57,7 +67,8 @@ def _form(value: Plain) -> str:
         return f"the keys {', '.join(map(str, value)) or '(none)'}"
     if isinstance(value, str):
         return "the form of a text"
-    if isinstance(value, list) and not _is_numbers(value):
+    array = as_array(value)
+    if array is None and isinstance(value, list):
         return f"{len(value)} parts ({', '.join(_form(item) for item in value[:4])})"
-    shape = np.shape(value)  # type: ignore[arg-type]
+    shape = np.shape(value if array is None else array)  # type: ignore[arg-type]
     return f"shape {shape}" if shape else "the form of one number"

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from functools import wraps
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -59,7 +61,7 @@ def _judge(exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
     run = Runner()
     try:
         with defined():
-            exercise.judge(run, *answers)
+            exercise.judge(run, *(_by_position(answer, exercise) for answer in answers))
     except Fault as fault:
         return Verdict(exercise.key, "wrong", fault.explanation, fault.name)
     except Exception as error:  # an answer can be an object that raises wherever it is looked at
@@ -68,6 +70,23 @@ def _judge(exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
     printed = " (What your code printed is not shown here.)" if run.printed else ""
     others = "" if exercise.kind == "break" else " Other inputs were tried as well."
     return Verdict(exercise.key, "right", f"it holds.{others}{printed}")
+
+
+def _by_position(answer: Any, exercise: Exercise) -> Any:
+    """Return a function that takes the exercise's arguments by position, also after a ``*``."""
+    names = list(inspect.signature(exercise.solution).parameters)
+    parameters = inspect.signature(answer).parameters if type(answer) is FunctionType else {}
+    named = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if not named & set(names):
+        return answer
+
+    @wraps(answer)
+    def by_position(*args: Any) -> Any:
+        pairs = list(zip(names, args, strict=True))
+        positional = [value for name, value in pairs if name not in named]
+        return answer(*positional, **{name: value for name, value in pairs if name in named})
+
+    return by_position
 
 
 def _count(row: progress_file.Row, verdict: Verdict) -> None:

@@ -5,6 +5,8 @@ truth. So nothing is compared before it consists of exact, built-in types.
 """
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ def plain(value: Any) -> Plain:
 
     Types are compared exactly. An object of the student's own class, even a subclass of ``int`` or
     ``Tensor``, is refused, and none of its methods is called. ``nn.Parameter`` and NumPy's scalars
-    are accepted, since every network and every array contains them.
+    are accepted, since every network and every array contains them; so are fractions and decimals.
 
     Args:
         value: what a function returned, or an answer.
@@ -30,7 +32,8 @@ def plain(value: Any) -> Plain:
     Returns:
         None, bool, int, float or str unchanged; a tensor as an array with a copy of its values,
         detached, on the CPU (bfloat16 as float32); an array as a copy of exact type
-        ``numpy.ndarray``; a list or tuple as a list; a dict as a dict; NumPy's scalars as Python's.
+        ``numpy.ndarray``; a list or tuple as a list; a dict as a dict; NumPy's scalars, fractions
+        and decimals as Python's numbers.
 
     Raises:
         TypeError: any other type; the text names it and its place within the value.
@@ -45,7 +48,9 @@ def _plain(value: Any, where: str, depth: int) -> Plain:
     if kind in (torch.Tensor, nn.Parameter, torch.Size) or kind is np.ndarray:
         return _array(value, where)
     if _is_numpy_scalar(kind):
-        return value.item()
+        return float(value) if kind is np.longdouble else value.item()
+    if kind in (Fraction, Decimal):
+        return float(value)
     if depth and kind in (list, tuple):
         return [_plain(item, f"{where}[{i}]", depth - 1) for i, item in enumerate(value)]
     if depth and kind is dict:

@@ -1,5 +1,6 @@
 """Notebook 02: compute torchinfo's numbers; build work that torchinfo does not count."""
 
+import contextlib
 import copy
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vizhelpers.exercises.exercise import Exercise, Mistake
+from vizhelpers.exercises.forbidden import Calls
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, fault
 from vizhelpers.exercises.runner import Runner
 from vizhelpers.exercises.solutions import n02_torchinfo as worked
@@ -19,6 +21,17 @@ def _mult_adds(layer: nn.Conv2d, height: int, width: int) -> int:
     return summary(layer, (1, layer.in_channels, height, width)).torchinfo_mult_adds
 
 
+def _work_with(layer: nn.Conv2d, height: int, width: int, **settings: Any) -> int:
+    """Return the mult-adds of a layer with other settings."""
+    other = copy.copy(layer)
+    vars(other).update(settings)
+    return (layer.weight.numel() + _bias(layer)) * _positions(other, height, width)
+
+
+def _bias(layer: nn.Conv2d) -> int:
+    return 0 if layer.bias is None else layer.out_channels
+
+
 def _positions(layer: nn.Conv2d, height: int, width: int) -> int:
     out = copy.deepcopy(layer).to("meta")(
         torch.zeros(1, layer.in_channels, height, width, device="meta")
@@ -26,6 +39,7 @@ def _positions(layer: nn.Conv2d, height: int, width: int) -> int:
     return out.shape[2] * out.shape[3]
 
 
+COUNTING = Calls(modules=("torchinfo", "vizhelpers.methods", "torch.utils.flop_counter"))
 WORK_MISTAKES = {
     "bias forgotten": Mistake(
         "torchinfo counts the bias as well: one more addition for each output value.",
@@ -34,7 +48,7 @@ WORK_MISTAKES = {
     "groups forgotten": Mistake(
         "groups are ignored: each filter reads in_channels / groups channels, not all of them.",
         lambda layer, h, w: (
-            (layer.weight.numel() * layer.groups + layer.out_channels) * _positions(layer, h, w)
+            (layer.weight.numel() * layer.groups + _bias(layer)) * _positions(layer, h, w)
         ),
     ),
     "one place only": Mistake(
@@ -45,6 +59,28 @@ WORK_MISTAKES = {
     "size of the input": Mistake(
         "multiply by the positions of the output, not of the input: the stride skips some.",
         lambda layer, h, w: (layer.weight.numel() + layer.out_channels) * h * w,
+    ),
+    "bias always": Mistake(
+        "this layer was built with bias=False, so there is none to add. Check whether layer.bias "
+        "is None.",
+        lambda layer, h, w: (layer.weight.numel() + layer.out_channels) * _positions(layer, h, w),
+    ),
+    "one stride": Mistake(
+        "one stride is used for both sides. layer.stride is a pair: rows, columns.",
+        lambda layer, h, w: _work_with(layer, h, w, stride=layer.stride[:1] * 2),
+    ),
+    "dilation ignored": Mistake(
+        "the dilation is ignored. With dilation d, a kernel of k rows spans d x (k - 1) + 1 rows, "
+        "so it fits into fewer positions.",
+        lambda layer, h, w: _work_with(layer, h, w, dilation=(1, 1)),
+    ),
+    "padding forgotten": Mistake(
+        "the padding is missing: it adds positions.",
+        lambda layer, h, w: _work_with(layer, h, w, padding=(0, 0)),
+    ),
+    "torchinfo counted": Mistake(
+        "the numbers are right, but torchinfo counted them. Compute them yourself.",
+        forbids=COUNTING,
     ),
     "counted twice": Mistake(
         "a multiplication and an addition together count as one mult-add.",
@@ -59,6 +95,8 @@ def _work_cases() -> list[tuple[nn.Conv2d, int, int]]:
         (nn.Conv2d(3, 64, 3, stride=2), 30, 41),
         (nn.Conv2d(8, 12, (3, 5), padding=(1, 0), groups=4), 20, 33),
         (nn.Conv2d(5, 7, 1), 9, 13),
+        (nn.Conv2d(4, 6, 3, stride=(1, 3), bias=False), 11, 17),
+        (nn.Conv2d(2, 9, 3, padding=2, dilation=(2, 3)), 16, 24),
     ]
 
 
@@ -73,7 +111,9 @@ def _size_cases() -> list[tuple[nn.Module]]:
     shared[2].weight = shared[0].weight
     frozen = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2))
     frozen[0].requires_grad_(False)
-    return [(load_model(),), (nn.Linear(40, 30).half(),), (normed,), (shared,), (frozen,)]
+    mixed = nn.Sequential(nn.Linear(6, 5).half(), nn.Linear(5, 7), nn.Linear(7, 3).double())
+    half = nn.Linear(40, 30).half()
+    return [(load_model(),), (half,), (normed,), (shared,), (frozen,), (mixed,)]
 
 
 SIZE_MISTAKES = {
@@ -91,6 +131,19 @@ SIZE_MISTAKES = {
         lambda model: (
             sum(p.numel() * p.element_size() for p in model.parameters() if p.ndim > 1) / 1e6
         ),
+    ),
+    "first parameter's size": Mistake(
+        "the bytes of one parameter's values are used for all. Layers can have different "
+        "precisions: multiply within the sum.",
+        lambda model: (
+            sum(p.numel() for p in model.parameters())
+            * next(model.parameters()).element_size()
+            / 1e6
+        ),
+    ),
+    "torchinfo counted": Mistake(
+        "the numbers are right, but torchinfo counted them. Compute them yourself.",
+        forbids=COUNTING,
     ),
     "1,024 x 1,024": Mistake(
         "torchinfo's megabyte is 1,000,000 bytes, not 1,024 x 1,024 (that is a mebibyte).",
@@ -117,6 +170,9 @@ HIDDEN_MISTAKES = {
         "almost nothing is multiplied here. Build a model that convolves: at least 1,000 "
         "multiplications for a picture of 32 x 32."
     ),
+    "changes": Mistake(
+        "the model does not do the same work each time. Let `forward` do the same in each call."
+    ),
     "counted": Mistake(
         "torchinfo counts this work: it looks at each module that has its own parameters. Do the "
         "work outside a layer's call, for example with F.conv2d."
@@ -135,11 +191,17 @@ def _judge_hidden(run: Runner, model: Any) -> None:
         counted = run(_counted_by_torchinfo, model, size)
         if not isinstance(counted, (int, float)) or counted > UNCOUNTED * real:
             raise fault(HIDDEN_MISTAKES, "counted")
+        if run(_multiplications, model, size) != real:
+            raise fault(HIDDEN_MISTAKES, "changes")
 
 
 def _multiplications(model: nn.Module, size: tuple[int, ...]) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(size))
+    """Count multiplications, with a hook on each module, as torchinfo registers them."""
+    with contextlib.ExitStack() as hooks, torch.no_grad():
+        for module in model.modules():
+            hooks.enter_context(module.register_forward_hook(lambda *args: None))
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(size))
     return counter.get_total_flops() / 2
 
 
@@ -156,8 +218,8 @@ EXERCISES = [
             "How many multiplications give one value of one map? As many as a filter has weights.",
             "With groups=32 and 32 channels a filter reads one channel: 9 weights, and torchinfo "
             "counts the bias as well.",
-            "(weights of one filter + 1) x filters x rows x columns, with the rows and columns of "
-            "the output.",
+            "(weights of one filter + 1 for the bias, if there is one) x filters x rows x columns, "
+            "with the rows and columns of the output, as in exercise 01.1.",
         ),
         solution=worked.mult_adds,
         why="10 x 32 x 56 x 56. Without groups it would be 289 x 32 x 56 x 56, 29 times as much. "

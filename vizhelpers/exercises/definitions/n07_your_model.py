@@ -172,6 +172,12 @@ CHECKPOINT_MISTAKES = {
 }
 
 
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    if tensor.shape != other.shape or tensor.dtype != other.dtype:  # torch.equal would raise
+        return False
+    return torch.equal(tensor, other)
+
+
 def _judge_checkpoint(run: Runner, checkpoint: Any) -> None:
     names_are_texts = isinstance(checkpoint, dict) and all(
         isinstance(key, str) for key in checkpoint
@@ -180,7 +186,7 @@ def _judge_checkpoint(run: Runner, checkpoint: Any) -> None:
         raise fault(CHECKPOINT_MISTAKES, "no dictionary")
     tensors = [tensor.detach() for tensor in checkpoint.values()]
     for value in load_model().state_dict().values():
-        if not any(t.shape == value.shape and torch.equal(t, value) for t in tensors):
+        if not any(_same(t, value) for t in tensors):
             raise fault(CHECKPOINT_MISTAKES, "weights missing")
     for seed in range(2):
         fresh = load_model(weights=None, seed=seed)

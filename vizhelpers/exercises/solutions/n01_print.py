@@ -5,8 +5,11 @@ from torch import nn
 
 def conv_shape(shape, layer):
     """Input shape (C, H, W) -> output shape (C, H, W), from the settings alone."""
-    settings = zip(shape[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
-    positions = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in settings]
+    positions = []
+    for side in (0, 1):  # rows, columns
+        span = layer.dilation[side] * (layer.kernel_size[side] - 1) + 1
+        space = shape[side + 1] + 2 * layer.padding[side] - span
+        positions.append(space // layer.stride[side] + 1)
     return (layer.out_channels, *positions)
 
 

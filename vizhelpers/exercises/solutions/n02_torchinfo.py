@@ -7,11 +7,14 @@ from torch import nn
 
 def mult_adds(layer, height, width):
     """Mult-adds of a Conv2d for one picture of this size, counted as torchinfo counts."""
-    (kernel_h, kernel_w), (stride_h, stride_w) = layer.kernel_size, layer.stride
-    rows = (height + 2 * layer.padding[0] - kernel_h) // stride_h + 1
-    columns = (width + 2 * layer.padding[1] - kernel_w) // stride_w + 1
-    per_output_value = layer.in_channels // layer.groups * kernel_h * kernel_w + 1
-    return per_output_value * layer.out_channels * rows * columns
+    positions = 1
+    for side, size in enumerate((height, width)):
+        span = layer.dilation[side] * (layer.kernel_size[side] - 1) + 1
+        positions *= (size + 2 * layer.padding[side] - span) // layer.stride[side] + 1
+    rows, columns = layer.kernel_size
+    weights = layer.in_channels // layer.groups * rows * columns
+    bias = 0 if layer.bias is None else 1
+    return (weights + bias) * layer.out_channels * positions
 
 
 def params_mb(model):
