@@ -18,7 +18,7 @@ pytest.importorskip("nbgrader", reason="marking needs the course's tools; Colab 
 
 import tiny_lab
 
-from labs.grading.fence import ROOT, Fence, Limits, NoFence, python_files
+from labs.fence.bubblewrap import ROOT, Fence, Limits, NoFence, python_files
 from labs.grading.marking import Marker
 
 pytest_plugins = ("tiny_marking",)
@@ -256,7 +256,7 @@ def test_a_run_ends_with_the_program_that_started_it_and_leaves_nothing(tmp_path
     script = f"""
 import subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from labs.grading.fence import Fence
+from labs.fence.bubblewrap import Fence
 run = Fence(files={{"table.txt": b"42"}}).start(["sleep", "987"], stdout=subprocess.PIPE)
 time.sleep(0.5)
 print("started", flush=True)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from labs.grading import frames, landing
 from labs.grading.lab import Lab
-from labs.grading.marking import Marker
+from labs.grading.marking import Marker, NoRun
 from labs.grading.submission import BadSubmission, Cell, read
 from labs.grading.submission import cells as read_cells
 
@@ -247,10 +247,11 @@ def test_what_lands_in_the_course_has_the_courses_cells_and_no_active_page(lab: 
     dot = base64.b64encode(picture.getvalue()).decode()
     outputs.append({"output_type": "execute_result", "data": {"image/png": dot}})
     ran["cells"][2]["outputs"] = outputs
-    assert landing.outputs(json.dumps(ran).encode(), clean)
+    landing.outputs(json.dumps(ran).encode(), clean)
     shown = json.dumps(clean.cells[2].outputs)
     assert "a table" in shown and "cut off" in shown and len(shown) < 30_000
     assert dot in shown
     assert "<s" not in shown and "html" not in shown and "svg" not in shown
     del ran["cells"][3]
-    assert not landing.outputs(json.dumps(ran).encode(), clean)
+    with pytest.raises(NoRun, match="another notebook"):
+        landing.outputs(json.dumps(ran).encode(), clean)

@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 import pytest
 import tiny_lab
 
+from labs.fence.bubblewrap import Fence, Limits
 from labs.grading import worker
-from labs.grading.fence import Fence, Limits
 from labs.grading.lab import Lab
 from labs.grading.marking import Marker
 

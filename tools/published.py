@@ -19,7 +19,7 @@ REGIONS = re.compile(r"(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")
 # Lines that say nothing of a solution, since every class has them.
 EVERY_CLASS = ("def __init__(self):", "super().__init__()")
 FORBIDDEN = re.compile(
-    r"(^|/)(\.git|\.ipynb_checkpoints|__pycache__|lab_submissions|grading|labs/(md|source|grade)|tests"
+    r"(^|/)(\.git|\.ipynb_checkpoints|__pycache__|lab_submissions|grading|labs/(md|source|grade|fence)|tests"
     r"|gradebook[^/]*|submitted|autograded|feedback)(/|$)|\.(pyc|db)$"
 )
 PLACEHOLDERS = (

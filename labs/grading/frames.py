@@ -4,6 +4,7 @@ No pickle comes from a student's process. Whoever reads a value gets exact types
 int, float, str, ``numpy.ndarray``, lists and dicts of these; and no more bytes than are allowed.
 """
 
+import io
 import json
 import math
 import re
@@ -76,33 +77,29 @@ def unpack(head: Any, body: bytes) -> Any:
     Raises:
         Broken: they do not belong together.
     """
-    at = 0
+    rest = io.BytesIO(body)
 
     def unpacked(head: Any) -> Any:
-        nonlocal at
         if type(head) in _PLAIN:
             return head
         if type(head) is list:
             return [unpacked(one) for one in head]
-        if head.keys() == {"pairs"}:
-            if any(type(key) not in _PLAIN for key, _ in head["pairs"]):
-                raise ValueError("a key that is no text or number")
-            return {key: unpacked(one) for key, one in head["pairs"]}
-        if head.keys() != {"dtype", "shape"}:
-            raise ValueError("neither a dict nor an array")
-        array, at = _array(head["dtype"], head["shape"], body, at)
-        return array
+        if head.keys() == {"dtype", "shape"}:
+            return _array(head["dtype"], head["shape"], rest)
+        if head.keys() != {"pairs"} or any(type(key) not in _PLAIN for key, _ in head["pairs"]):
+            raise ValueError("neither an array nor a dict of plain keys")
+        return {key: unpacked(one) for key, one in head["pairs"]}
 
     try:
         value = unpacked(head)
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as e:
         raise Broken(f"what came back is no plain value ({e})") from e
-    if at != len(body):
+    if rest.read(1):
         raise Broken("what came back has more bytes than its arrays")
     return value
 
 
-def _array(dtype: Any, shape: Any, body: bytes, at: int) -> tuple[Any, int]:
+def _array(dtype: Any, shape: Any, rest: io.BytesIO) -> Any:
     import numpy as np
 
     if type(dtype) is not str or not _DTYPE.fullmatch(dtype):
@@ -111,9 +108,9 @@ def _array(dtype: Any, shape: Any, body: bytes, at: int) -> tuple[Any, int]:
         raise ValueError(f"an array of more than {MOST_AXES} dimensions")
     if any(type(n) is not int or not 0 <= n <= LARGEST_AXIS for n in shape):
         raise ValueError("an array with a shape that is none")
-    end = at + math.prod(shape) * np.dtype(dtype).itemsize
-    if end > len(body):
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if len(data := rest.read(size)) != size:
         raise ValueError("an array that is larger than what came")
-    flat = np.frombuffer(body[at:end], "u1" if dtype.endswith("b1") else dtype)
+    flat = np.frombuffer(data, "u1" if dtype.endswith("b1") else dtype)
     flat = flat != 0 if dtype.endswith("b1") else flat.copy()  # a bool is 0 or 1, no other byte
-    return flat.reshape(shape), end
+    return flat.reshape(shape)

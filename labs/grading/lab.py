@@ -8,13 +8,13 @@ from pathlib import Path
 HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
 
-class NoLab(ValueError):
-    """A folder holds no lab of this name, or its notebook cannot be used; says what can."""
+class CannotStart(ValueError):
+    """Nobody can be marked; says why, and the way on."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the source: nbgrader's words on it, and its text."""
+    """A cell's text, and what nbgrader's metadata says about it; ``name`` is the grade_id."""
 
     kind: str
     source: str
@@ -45,12 +45,12 @@ class Lab:
 
     @classmethod
     def find(cls, course: Path, name: str, folder: str = "source") -> "Lab":
-        """Read ``course/source/NAME/NAME.ipynb``; a NoLab names those that are there."""
+        """Read ``course/source/NAME/NAME.ipynb``; a CannotStart names those that are there."""
         path = course / folder / name / f"{name}.ipynb"
         if Path(name).name != name or not path.is_file():
             known = ", ".join(sorted(p.parent.name for p in (course / folder).glob("*/*.ipynb")))
             there = f"There are: {known}." if known else "There is none; --course names another."
-            raise NoLab(f"No lab {name!r} in {course / folder}. {there}")
+            raise CannotStart(f"No lab {name!r} in {course / folder}. {there}")
         return cls.read(path)
 
     @classmethod
@@ -64,7 +64,7 @@ class Lab:
             cells.append(Cell(cell["cell_type"], text, words.get("grade_id", ""), **kept))
         lab = cls(path.stem, path, tuple(cells))
         if not lab.tests or not lab.functions | lab.answers:
-            raise NoLab(f"{path} has no solution cell, or no cell that tests one.")
+            raise CannotStart(f"{path} has no solution cell, or no cell that tests one.")
         return lab
 
     @property
@@ -80,6 +80,11 @@ class Lab:
     def tests(self) -> list[Cell]:
         """The cells that are scored by running them."""
         return [cell for cell in self.cells if cell.test]
+
+    @property
+    def most(self) -> float:
+        """The points of all tests together."""
+        return sum(cell.points for cell in self.tests)
 
     @property
     def script(self) -> list[Cell]:
@@ -106,11 +111,6 @@ class Lab:
     def _solved(self) -> list[ast.stmt]:
         return [one for cell in self.cells if cell.answer for one in ast.parse(cell.source).body]
 
-    @property
-    def known(self) -> set[str]:
-        """The texts of the course's own code cells, as students have them."""
-        return {tidy(c.source) for c in self.cells if c.kind == "code" and not c.solution}
-
 
 def hidden_lines(source: str) -> set[int]:
     """Return the numbers of the lines that only the course's own tests have, with their marks."""
@@ -124,12 +124,7 @@ def hidden_lines(source: str) -> set[int]:
 
 
 def visible(source: str) -> str:
-    """Return a cell's text without hidden tests."""
+    """Return a cell's text without hidden tests and outer blanks."""
     hidden = hidden_lines(source)
     lines = enumerate(source.splitlines(), start=1)
-    return "\n".join(line.rstrip() for number, line in lines if number not in hidden)
-
-
-def tidy(source: str) -> str:
-    """Return a cell's text without hidden tests and outer blanks, to compare it by."""
-    return visible(source).strip()
+    return "\n".join(line.rstrip() for number, line in lines if number not in hidden).strip()

@@ -11,10 +11,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from labs.grading.lab import Cell as SourceCell
-from labs.grading.lab import Lab, tidy, visible
-from labs.grading.marking import Score
-from labs.grading.submission import Cell
+from labs.grading.lab import Cell, Lab, visible
+from labs.grading.marking import NoRun, Score
 from labs.plugins.safe import harmless, is_picture
 
 LONGEST_TEXT, LONGEST_CELL = 20_000, 100_000
@@ -29,8 +27,8 @@ def clean(lab: Lab, handed_in: list[Cell]) -> NotebookNode:
     nbgrader. Cells of the lab that are missing come back at the end. No hidden test is in it.
     """
     ours = {cell.name: cell for cell in lab.cells if cell.name}
-    by_text = {tidy(cell.source): cell.name for cell in ours.values() if not cell.solution}
-    named = [cell.name or by_text.get(tidy(cell.source), "") for cell in handed_in]
+    by_text = {visible(cell.source): cell.name for cell in ours.values() if not cell.solution}
+    named = [cell.name or by_text.get(visible(cell.source), "") for cell in handed_in]
     last = {name: number for number, name in enumerate(named) if name in ours}
     cells = []
     for number, (cell, name) in enumerate(zip(handed_in, named, strict=True)):
@@ -47,7 +45,7 @@ def clean(lab: Lab, handed_in: list[Cell]) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def _like(ours: SourceCell, source: str | None = None) -> NotebookNode:
+def _like(ours: Cell, source: str | None = None) -> NotebookNode:
     text = visible(ours.source)
     if ours.solution:
         missing = 'raise NotImplementedError("not handed in")' if ours.answer else "(not handed in)"
@@ -66,21 +64,20 @@ def _new(kind: str, source: str) -> NotebookNode:
     return made.get(kind, nbformat.v4.new_raw_cell)(source)
 
 
-def outputs(executed: bytes, notebook: NotebookNode) -> bool:
-    """Take over the outputs of an executed notebook; say whether it is ``notebook``, executed."""
+def outputs(executed: bytes, notebook: NotebookNode) -> None:
+    """Take over the outputs of an executed notebook; a NoRun if it is not ``notebook``."""
     try:
         cells = json.loads(executed)["cells"]
         kinds = [cell["cell_type"] for cell in cells]
     except (ValueError, RecursionError, KeyError, TypeError):
-        return False
+        kinds = []
     if kinds != [cell.cell_type for cell in notebook.cells]:
-        return False
+        raise NoRun("the notebook run sent back another notebook")
     for ours, theirs in zip(notebook.cells, cells, strict=True):
         if ours.cell_type == "code":
             found = theirs.get("outputs")
             some = found[:MOST_OUTPUTS] if isinstance(found, list) else []
             ours.outputs = [one for one in map(_output, some) if one]
-    return True
 
 
 def _output(one: Any) -> NotebookNode | None:
@@ -128,9 +125,9 @@ def show_score(notebook: NotebookNode, score: Score) -> list[str]:
     """
     other = []
     for cell in notebook.cells:
-        if not _is_test(cell):
+        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if name not in score.points:
             continue
-        name = cell.metadata.nbgrader.grade_id
         failure = score.failures.get(name)
         seen = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
         cell.outputs = []
@@ -142,8 +139,3 @@ def show_score(notebook: NotebookNode, score: Score) -> list[str]:
         elif seen:
             other.append(name)
     return other
-
-
-def _is_test(cell: NotebookNode) -> bool:
-    words = cell.metadata.get("nbgrader", {})
-    return cell.cell_type == "code" and bool(words.get("grade")) and not words.get("solution")

@@ -4,9 +4,6 @@ import multiprocessing
 import re
 import subprocess
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -14,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from labs.grading.fence import Fence, Run
-from labs.grading.lab import Lab
+from labs.fence.bubblewrap import Fence, Run
+from labs.grading.lab import CannotStart, Cell, Lab
 from labs.grading.scorer import PATIENCE, START, Failure, Start, score
-from labs.grading.submission import Cell, to_run
+from labs.grading.submission import to_run
 
 BESIDE = 64 << 20  # bytes of files beside a lab's notebook
 LONGEST_RUN, LONGEST_LOG = 16 << 20, 1 << 20  # bytes
@@ -25,6 +22,10 @@ LONGEST_RUN, LONGEST_LOG = 16 << 20, 1 << 20  # bytes
 
 class NoMark(Exception):
     """Something broke that is not the student's fault, so that there is no mark; says what."""
+
+
+class NoRun(Exception):
+    """A notebook did not run to its end, so that there are no outputs to show; says why."""
 
 
 @dataclass
@@ -49,14 +50,6 @@ class Score:
     def total(self) -> float:
         """The sum of all points."""
         return sum(self.points.values())
-
-
-@dataclass
-class Execution:
-    """A notebook that ran from top to bottom (no bytes if it broke), and why not."""
-
-    notebook: bytes = b""
-    trouble: str = ""
 
 
 class Marker:
@@ -100,44 +93,34 @@ class Marker:
         job = {
             "setup": lab.setup,
             "cells": to_run(lab, handed_in),
-            "functions": sorted(lab.functions),
-            "answers": sorted(lab.answers),
             "wanted": sorted(lab.functions | lab.answers),
-            "tests": [
-                {"source": c.source} | ({"name": c.name} if c.test else {}) for c in lab.script
-            ],
-            "seconds": self.seconds,
             "whole": whole,
+            "seconds": self.seconds,
         }
-        worth = {cell.name: float(cell.points) for cell in lab.tests}
-        found = Score(points=dict.fromkeys(worth, 0.0), whole=whole)
-        with _scorer(self._start, lab.path.parent, job) as told:
-            until = time.monotonic() + (PATIENCE + 5) * self.seconds + 2 * START
-            while (said := _next(told, until))[0]:
-                name, failure = said
-                if failure is None:
-                    found.points[name] = worth[name]
-                else:
-                    found.failures[name] = failure
-        _, found.troubles, found.left_out = said
-        return found
+        patience = (PATIENCE + 5) * self.seconds + 2 * START
+        found, troubles, left_out = _scored(patience, self._start, lab, job)
+        points = {c.name: float(c.points) if found[c.name] is None else 0.0 for c in lab.tests}
+        failures = {name: failure for name, failure in found.items() if failure}
+        return Score(points, failures, troubles, left_out, whole)
 
-    def execute(self, notebook: str, seconds: float, cell_seconds: int) -> Execution:
-        """Run a notebook from top to bottom behind the fence.
+    def execute(self, notebook: str, seconds: float) -> bytes:
+        """Run a notebook from top to bottom behind the fence; return it with its outputs.
+
+        A cell that takes a third of the time is interrupted, and the next one runs.
 
         Args:
             notebook: its JSON; it holds no hidden test, since the student's code can read it.
             seconds: limit of the whole run.
-            cell_seconds: limit of each cell, after which the next one runs.
+
+        Raises:
+            NoRun: it took too long, or broke.
         """
-        words = ["--to notebook --execute --allow-errors --stdin --output executed"]
-        for name, value in (
-            ("timeout", cell_seconds),
-            ("startup_timeout", 120),
-            ("interrupt_on_timeout", True),
-        ):
-            words.append(f"--ExecutePreprocessor.{name}={value}")
-        line = f"python -m nbconvert {' '.join(words)} >&2 && exec cat executed.ipynb"
+        line = (
+            "python -m nbconvert --to notebook --execute --allow-errors --stdin --output executed "
+            f"--ExecutePreprocessor.timeout={max(1, int(seconds / 3))} "
+            "--ExecutePreprocessor.startup_timeout=120 "
+            "--ExecutePreprocessor.interrupt_on_timeout=True >&2 && exec cat executed.ipynb"
+        )
         # Files without a name; the fence's limit of a file's size holds for them, too.
         with TemporaryFile() as given, TemporaryFile() as executed, TemporaryFile() as log:
             given.write(notebook.encode())
@@ -146,15 +129,15 @@ class Marker:
             try:
                 code = run.process.wait(seconds)
             except subprocess.TimeoutExpired:
-                return Execution(trouble=f"the notebook run was stopped after {seconds:g} s")
+                raise NoRun(f"the notebook run was stopped after {seconds:g} s") from None
             finally:
                 why = run.end()
             if code:
                 log.seek(0)
                 why = why or _why(log.read(LONGEST_LOG).decode(errors="replace"))
-                return Execution(trouble=f"the notebook run broke: {why}")
+                raise NoRun(f"the notebook run broke: {why}")
             executed.seek(0)
-            return Execution(executed.read(LONGEST_RUN))
+            return executed.read(LONGEST_RUN)
 
 
 def beside(folder: Path) -> dict[str, bytes]:
@@ -162,46 +145,41 @@ def beside(folder: Path) -> dict[str, bytes]:
     paths = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
     paths = [p for p in paths if p.suffix != ".ipynb"]
     if sum(path.stat().st_size for path in paths) > BESIDE:
-        raise NoMark(f"{folder} holds more than {BESIDE >> 20} MB of files beside its notebook.")
+        raise CannotStart(f"{folder} holds more than {BESIDE >> 20} MB beside its notebook.")
     return {path.name: path.read_bytes() for path in paths}
 
 
 def _worker(fence: Fence, pipe: Connection) -> Run:
-    return fence.start(["python", "-m", "labs.grading.worker", str(pipe.fileno())], pipe.fileno())
+    number = pipe.fileno()
+    return fence.start(["python", "-m", "labs.grading.worker", str(number)], [number])
 
 
-@contextmanager
-def _scorer(start: Start, folder: Path, job: dict[str, Any]) -> Iterator[Any]:
-    """Start a scorer, a fork of a process in which torch and the course are imported."""
+def _scored(seconds: float, start: Start, lab: Lab, job: dict[str, Any]) -> tuple:
+    """Return what a scorer says: a fork of a process in which torch and the course are imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torchvision", "vizhelpers.exercises", "labs.grading.scorer"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=score, args=(theirs, start, folder, job), daemon=True)
+    process = context.Process(target=score, args=(theirs, start, lab, job), daemon=True)
     with _starting:  # one at a time: a fork server is started by the first
         process.start()
     theirs.close()
     try:
-        yield ours
+        if not ours.poll(seconds):
+            raise NoMark("the marking took too long")
+        said = ours.recv()
+    except EOFError:
+        raise NoMark("the process that scores ended") from None
     finally:
         ours.close()
         process.join(5)  # until it has ended its worker
         process.kill()
         process.join()
-
-
-_starting = threading.Lock()
-
-
-def _next(told: Any, until: float) -> Any:
-    if not told.poll(max(0, until - time.monotonic())):
-        raise NoMark("the marking took too long")
-    try:
-        said = told.recv()
-    except EOFError:
-        raise NoMark("the process that scores ended") from None
     if isinstance(said, str):
         raise NoMark(said)
     return said
+
+
+_starting = threading.Lock()
 
 
 def _why(log: str) -> str:

@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from labs.fence.bubblewrap import Run
 from labs.grading.frames import Broken, receive, send, unpack
-from labs.grading.lab import hidden_lines
+from labs.grading.lab import Lab, hidden_lines
 
 RAISED = """ArithmeticError AssertionError AttributeError IndexError KeyError LookupError
 MemoryError NameError NotImplementedError RecursionError RuntimeError TypeError
@@ -50,7 +49,7 @@ class StudentError(Exception):
 _KINDS = {name: type(name, (StudentError, getattr(builtins, name)), {}) for name in RAISED.split()}
 
 
-class TooLate(Exception):
+class TooLate(Broken):
     """The worker did not answer in time, and was ended."""
 
 
@@ -95,22 +94,18 @@ class Link:
         body = b"" if what == "get" else _pickled((args, kwargs or {}))
         pipe = self._worker()
         self.number += 1
-        # A function that hung once shall not use up the time of all others.
-        seconds = self._limit() / (4 if name in self.slow else 1)
         try:
-            with self._within(seconds):
+            # A function that hung once shall not use up the time of all others.
+            with self._within(self._limit() / (4 if name in self.slow else 1)):
                 send(pipe, {"number": self.number, "do": what, "name": name}, body)
                 head, arrays = receive(pipe)
                 if head.get("number") != self.number:
                     raise Broken("an answer that nobody asked for")
                 if "raised" not in head:
                     return unpack(head.get("value"), arrays)
-        except TooLate:
-            self.slow.add(name)
-            raise _error(
-                "", f"{name} {self.close() or f'took longer than {seconds:g} s'}"
-            ) from None
         except Broken as e:
+            if isinstance(e, TooLate):
+                self.slow.add(name)
             raise _error("", f"{name} gave no answer: {self.close() or e}") from None
         raise self._raised(name, head)
 
@@ -132,7 +127,7 @@ class Link:
         try:
             yield
         except Broken as e:
-            raise (TooLate() if late.is_set() else e) from e
+            raise (TooLate(f"it took longer than {seconds:g} s") if late.is_set() else e) from e
         finally:
             timer.cancel()
             self.left -= (time.monotonic() - begun) * counts
@@ -154,7 +149,7 @@ class Link:
             cell, line = (int(number) for number in at)
             _, source = self.job["cells"][cell]
             return source.splitlines()[line - 1].strip()[:200] if min(cell, line - 1) >= 0 else ""
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError, IndexError, OverflowError):
             return ""
 
     def _worker(self) -> Connection:
@@ -169,13 +164,13 @@ class Link:
         return self.pipe
 
     def _load(self, pipe: Connection) -> None:
-        sent = {key: self.job[key] for key in ("setup", "cells", "wanted", "whole")}
+        """Let a new worker run the setup and the student's cells; note where one stopped it."""
         try:
             with self._within(START, counts=False):
-                send(pipe, sent | {"stops": list(self.stops.items())})
+                send(pipe, self.job | {"stops": list(self.stops.items())})
                 receive(pipe)
-        except (TooLate, Broken) as e:
-            why = self.close() or f"{e}" or "it took too long"
+        except Broken as e:
+            why = self.close() or e
             raise Unfair(f"the lab's setup cells did not run behind the fence: {why}") from e
         at = None
         try:
@@ -183,14 +178,14 @@ class Link:
                 with self._within(self._limit()):
                     head = receive(pipe)[0]
                 if "loaded" in head:
-                    found, left_out = head["loaded"][:100], head["left_out"][:100]
-                    self.troubles |= {int(cell): f"{words}"[:500] for cell, words in found}
-                    self.left_out = [line for one in left_out if (line := self._line(one))]
-                    return
+                    break
                 cell, statement = (int(number) for number in head["at"])
                 at = (cell, statement)
-        except (TooLate, Broken, KeyError, ValueError, TypeError) as e:
-            why = self.close() or (f"{e}" if isinstance(e, Broken) else "it took too long")
+            found, left_out = head["loaded"][:100], head["left_out"][:100]
+            self.troubles |= {int(cell): f"{words}"[:500] for cell, words in found}
+            self.left_out = [line for one in left_out if (line := self._line(one))]
+        except Exception as e:  # whatever it sent
+            why = self.close() or f"{e}"
             if at:
                 self.stops[at[0]] = at[1]
                 self.troubles[at[0]] = f"stopped at its statement {at[1] + 1}: {why}"
@@ -243,46 +238,44 @@ class Proxy:
         raise TypeError(f"{self.__name__} is the student's; a test cannot hand it to a function.")
 
 
-def score(pipe: Connection, start: Start, folder: Path, job: dict[str, Any]) -> None:
-    """Run the test cells of one job; send what each came to as soon as it is known, then an end.
+def score(pipe: Connection, start: Start, lab: Lab, job: dict[str, Any]) -> None:
+    """Run the lab's test cells; send what they came to, or in words why there is no mark.
 
     Args:
-        pipe: what to send to: (cell, ``Failure`` or None), at last ("", troubles, left out).
+        pipe: where to send ({test cell: ``Failure`` or None}, troubles, left out), or a text.
         start: of a worker.
-        folder: where the lab's own files lie.
-        job: see ``Link``; also "functions", "answers" and "tests".
+        lab: its setup and tests run here.
+        job: see ``Link``.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
-    os.chdir(folder)
+    os.chdir(lab.path.parent)
     link = Link(start, job)
     namespace: dict[str, Any] = {"__name__": "__main__"}  # so that a test's classes are pickled
     try:
-        for source in job["setup"]:
+        for source in lab.setup:
             exec(compile(source, "<setup>", "exec"), namespace)
     except Exception as e:
         pipe.send(f"the setup cells raised {type(e).__name__}: {e}")
         return
-    namespace |= {name: Proxy(link, name) for name in job["functions"]}
+    namespace |= {name: Proxy(link, name) for name in lab.functions}
     try:
-        for cell in job["tests"]:
-            failure = _run(cell["source"], job["answers"], link, namespace)
-            if "name" in cell:
-                pipe.send((cell["name"], failure))
-        pipe.send(("", list(link.troubles.values()), link.left_out))
+        found = {c.name: _run(c.source, lab.answers, link, namespace) for c in lab.script}
+        tests = {cell.name: found[cell.name] for cell in lab.tests}
+        pipe.send((tests, list(link.troubles.values()), link.left_out))
     except Unfair as e:
         pipe.send(f"{e}")
     finally:
         link.close()
 
 
-def _run(source: str, answers: list[str], link: Link, namespace: dict[str, Any]) -> Failure | None:
+def _run(source: str, answers: set[str], link: Link, namespace: dict[str, Any]) -> Failure | None:
     """Run one cell of the course; return why it failed, or None."""
     tree = ast.parse(source)
     try:
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        for name in sorted(used & set(answers)):
+        for name in sorted(used & answers):
             namespace.pop(name, None)
             namespace[name] = link.ask("get", name)
         exec(compile(tree, "<test>", "exec"), namespace)

@@ -7,34 +7,58 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from nbformat import NotebookNode
+
+from labs.grading.lab import Lab
+from labs.grading.marking import Score
+
 
 @dataclass
 class Row:
-    """One student's marks, and what there is to say.
+    """What marking one student gave, and what there is to say.
 
     Attributes:
-        points: from the tests; None if there is no mark.
-        cells: the points of each test cell.
+        score: by the tests; None if there is no mark.
+        notebook: what the teacher keeps, with the outputs of its run.
+        alone: tests that passed in the scoring, and failed in the notebook run.
         written: of the written questions, in words.
         late: what was taken off for being late, in words.
-        notes: what is worth knowing.
         troubles: what a person should look at.
-        details: what each failed test said; long.
     """
 
     student: str
-    points: float | None = None
-    cells: dict[str, float] = field(default_factory=dict)
+    score: Score | None = None
+    notebook: NotebookNode | None = None
+    alone: list[str] = field(default_factory=list)
     written: str = ""
     late: str = ""
-    notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
+
+    @property
+    def points(self) -> str:
+        """The points by tests, or a dash."""
+        return number(self.score and self.score.total)
 
     @property
     def remarks(self) -> str:
         """All remarks in one line."""
-        return printable("; ".join([*(f"LOOK: {one}" for one in self.troubles), *self.notes]))
+        said = [f"LOOK: {one}" for one in self.troubles]
+        if self.alone:
+            said.append(f"fails in the notebook run alone: {', '.join(self.alone)}")
+        if self.score and self.score.failures:
+            said.append(f"lost: {', '.join(self.score.failures)}")
+            if self.score.left_out:
+                said.append(f"left out of their cells: {'; '.join(self.score.left_out[:3])}")
+        if self.score and self.score.whole:
+            said.append("marked with whole cells")
+        return printable("; ".join(said))
+
+    @property
+    def details(self) -> list[str]:
+        """What each failed test said, and each cell that raised."""
+        score = self.score or Score()
+        failed = [f"{name}: {f.kind}: {f.words}" for name, f in score.failures.items()]
+        return failed + [f"a cell raised {words}" for words in score.troubles]
 
 
 def say(text: str, to: TextIO | None = None) -> None:
@@ -55,42 +79,38 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:g}"
 
 
-def line(row: Row, most: float, wide: int) -> str:
+def line(row: Row, lab: Lab, wide: int) -> str:
     """Return a row of the table on the screen."""
     name = printable(row.student, 40).ljust(wide)
-    points = f"{number(row.points):>5} / {number(most)}"
-    return "  ".join(
-        part for part in (name, points, row.written, row.late, row.remarks) if part
-    ).rstrip()
+    parts = (name, f"{row.points:>5} / {number(lab.most)}", row.written, row.late, row.remarks)
+    return "  ".join(part for part in parts if part).rstrip()
 
 
-def lost(rows: Iterable[Row], worth: dict[str, float]) -> list[str]:
+def lost(rows: Iterable[Row], lab: Lab) -> list[str]:
     """Return a line for each test that somebody lost, most lost first."""
-    marked = [row.cells for row in rows if row.cells]
-    counts = {name: sum(cells[name] < points for cells in marked) for name, points in worth.items()}
-    found = sorted(
-        ((n, name) for name, n in counts.items() if n), key=lambda one: (-one[0], one[1])
-    )
-    wide = max((len(name) for _, name in found), default=0)
-    everybody = [" (everybody: is the test right?)" if n == len(marked) else "" for n, _ in found]
+    marked = [row.score for row in rows if row.score]
+    counts = {cell: sum(cell.name in score.failures for score in marked) for cell in lab.tests}
+    found = sorted((-n, cell.name, cell.points) for cell, n in counts.items() if n)
+    wide = max((len(name) for _, name, _ in found), default=0)
     return [
-        f"{name.ljust(wide)}  lost by {n} of {len(marked)}, {number(worth[name])} points{words}"
-        for (n, name), words in zip(found, everybody, strict=True)
+        f"{name.ljust(wide)}  lost by {-n} of {len(marked)}, {number(points)} points"
+        + (" (everybody: is the test right?)" if -n == len(marked) else "")
+        for n, name, points in found
     ]
 
 
-def write_csv(path: Path, rows: Iterable[Row], worth: dict[str, float]) -> None:
+def write_csv(path: Path, rows: Iterable[Row], lab: Lab) -> None:
     """Write all rows; a column for each test cell, with its most points in the heading."""
     # Excel takes a file without the mark for one in the encoding of its country.
     with path.open("w", newline="", encoding="utf-8-sig") as f:
         out = csv.writer(f)
-        cells = [f"{name} ({number(points)})" for name, points in worth.items()]
-        most = number(sum(worth.values()))
-        out.writerow(["student", f"points ({most})", *cells, "written", "late", "remarks"])
+        cells = [f"{cell.name} ({number(cell.points)})" for cell in lab.tests]
+        points = f"points ({number(lab.most)})"
+        out.writerow(["student", points, *cells, "written", "late", "remarks"])
         for row in rows:
-            marks = [number(row.cells.get(name)) for name in worth]
-            values = [printable(row.student), number(row.points), *marks, row.written, row.late]
-            values.append(row.remarks)
+            marks = row.score.points if row.score else {}
+            each = [number(marks.get(cell.name)) for cell in lab.tests]
+            values = [printable(row.student), row.points, *each, row.written, row.late, row.remarks]
             out.writerow([_no_formula(value) for value in values])
 
 

@@ -39,11 +39,12 @@ def work(pipe: Connection) -> None:
         try:
             taken, skipped = _statements(number, source, wanted, whole or kind == "course")
             left_out += [[number, line] for line in skipped]
-            for at, statement in enumerate(taken):
+            for at, (must, statement) in enumerate(taken):
                 send(pipe, {"at": [number, at]})
                 if at == stops.get(number):
                     break
-                _run(statement, namespace)
+                with contextlib.suppress(*() if must else (BaseException,)):
+                    exec(statement, namespace)
         except BaseException as e:
             troubles.append([number, _words(e)])
     send(pipe, {"loaded": troubles, "left_out": left_out})
@@ -84,15 +85,6 @@ def _bound(body: list[ast.stmt]) -> list[str]:
             names = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
             found += [n.id for n in names if isinstance(n.ctx, ast.Store)]
     return found
-
-
-def _run(statement: tuple[bool, CodeType], namespace: dict[str, Any]) -> None:
-    whole, code = statement
-    try:
-        exec(code, namespace)
-    except BaseException:
-        if whole:
-            raise
 
 
 def _answer(head: dict[str, Any], body: bytes, namespace: dict[str, Any]) -> tuple[dict, bytes]:
