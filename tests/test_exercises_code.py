@@ -182,7 +182,7 @@ def test_an_error_names_the_line_of_the_readers_code() -> None:
 def test_prints_are_held_back_and_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
     def noisy(layer: nn.Module) -> int:
         print("here I am")  # noqa: T201
-        return sum(p.numel() for p in layer.parameters())
+        return EXERCISES["01.2"].solution(layer)
 
     verdict = viz.check("01.2", noisy)
     assert verdict

@@ -126,11 +126,11 @@ def climb_by_backward(
 ) -> np.ndarray:
     kept: list[Tensor] = []
     hook = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o.clone()))
-    x.requires_grad_()
+    x = x.clone().requires_grad_()
     model(x)
     hook.remove()
     kept[0][:, channel].sum().backward()
-    return (x + rate * x.grad / x.grad.norm()).detach().numpy()
+    return (x + rate * x.grad / torch.linalg.norm(x.grad)).detach().numpy()
 
 
 FUNCTIONS: list[tuple[str, Callable[..., Any]]] = [
@@ -177,6 +177,7 @@ def test_right_constructions_of_other_kinds_are_accepted() -> None:
     assert viz.check("03.3", first_layer(-torch.inf))
     assert viz.check("03.3", first_layer(-1e5).double())
     state = viz.load_model().state_dict()
+    assert viz.check("07.3", {f"module.{name}": value.half() for name, value in state.items()})
     assert viz.check("07.3", {name.upper(): nn.Parameter(value) for name, value in state.items()})
 
 

@@ -1,4 +1,4 @@
-"""More wrong answers of notebooks 01 to 03, by exercise and by the mistake that should be named.
+"""More wrong answers of notebooks 01 to 03 and 07, by exercise and by the mistake to be named.
 
 Most compute the right values in a way that the task forbids, or deceive the check.
 """
@@ -15,6 +15,7 @@ from torch.nn.functional import conv2d as under_another_name
 from wrong_answers import first_layer
 
 import vizhelpers as viz
+from vizhelpers.exercises.catalogue import EXERCISES
 
 Answers = tuple[Any, ...]
 
@@ -195,6 +196,14 @@ def convolve_by_numpy(x: Tensor, weight: Tensor, bias: float, stride: int) -> np
     return np.einsum("chwkl,ckl->hw", windows[:, ::stride, ::stride], weight.numpy()) + bias
 
 
+def convolve_by_fourier(x: Tensor, weight: Tensor, bias: float, stride: int) -> Tensor:
+    size = x.shape[1:]
+    spectrum = torch.fft.rfft2(x) * torch.fft.rfft2(weight, s=size).conj()
+    rows, columns = (n - k + 1 for n, k in zip(size, weight.shape[1:], strict=True))
+    whole = torch.fft.irfft2(spectrum, s=size).sum(dim=0)
+    return whole[:rows:stride, :columns:stride] + bias
+
+
 def silenced_by_a_hook() -> nn.Conv2d:
     layer = first_layer(0)
     layer.register_forward_hook(lambda module, args, output: output * 0)
@@ -205,6 +214,12 @@ def dilated() -> nn.Conv2d:
     layer = first_layer(-1e4)
     layer.dilation = (2, 2)
     return layer
+
+
+# ------------------------------------------------------------------ 07
+def climb_in_place(model: nn.Module, x: Tensor, layer: str, channel: int, rate: float) -> Tensor:
+    moved = EXERCISES["07.2"].solution(model, x, layer, channel, rate)
+    return x.copy_(moved)
 
 
 WRONG: dict[str, list[tuple[str, Callable[[], Answers]]]] = {
@@ -244,9 +259,11 @@ WRONG: dict[str, list[tuple[str, Callable[[], Answers]]]] = {
         ("a library convolves", lambda: (convolve_by_library,)),
         ("a library convolves", lambda: (convolve_by_layer,)),
         ("a library convolves", lambda: (convolve_by_scipy,)),
+        ("a library convolves", lambda: (convolve_by_fourier,)),
         ("a library cuts the windows", lambda: (convolve_by_unfold,)),
         ("a library cuts the windows", lambda: (convolve_by_views,)),
         ("a library cuts the windows", lambda: (convolve_by_numpy,)),
     ],
     "03.3": [("alive", lambda: (silenced_by_a_hook(),)), ("no layer", lambda: (dilated(),))],
+    "07.2": [("x changed", lambda: (climb_in_place,))],
 }

@@ -104,9 +104,9 @@ CONVOLVE_MISTAKES = {
         "the values are right, but a library's convolution computes them. Write the two loops "
         "yourself, and multiply each window by the weights.",
         forbids=Calls(
-            operations=".*conv.*|.*correlate.*",
+            operations=".*conv.*|.*correlate.*|.*fft.*",
             functions=(np.convolve, np.correlate),
-            modules=("scipy.signal", "scipy.ndimage", "skimage", "cv2"),
+            modules=("scipy.signal", "scipy.ndimage", "scipy.fft", "numpy.fft", "skimage"),
         ),
     ),
     "a library cuts the windows": Mistake(

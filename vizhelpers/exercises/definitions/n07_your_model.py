@@ -10,6 +10,7 @@ from vizhelpers.exercises.exercise import Exercise, Mistake
 from vizhelpers.exercises.judges import by_cases, by_paper_and_cases, central_crop, fault
 from vizhelpers.exercises.runner import LEFT_BEHIND, Runner
 from vizhelpers.exercises.solutions import n07_your_model as worked
+from vizhelpers.exercises.traces import TRACES, refuse_traces
 from vizhelpers.inputs.models import load_model
 from vizhelpers.inputs.photographs.images import load_image
 from vizhelpers.methods.ascent import mean_activations
@@ -151,7 +152,13 @@ CLIMB_MISTAKES = {
         _after_relu,
     ),
     "left hook": Mistake(LEFT_BEHIND["hook"]),
+    "x changed": TRACES["x changed"],
 }
+
+
+def _judge_climb(run: Runner, function: Any) -> None:
+    by_cases(_ascended, _climb_cases, CLIMB_MISTAKES)(run, function)
+    refuse_traces(run, function, CLIMB_MISTAKES, *_climb_cases()[-1])
 
 
 CHECKPOINT_MISTAKES = {
@@ -173,9 +180,7 @@ CHECKPOINT_MISTAKES = {
 
 
 def _same(tensor: Tensor, other: Tensor) -> bool:
-    if tensor.shape != other.shape or tensor.dtype != other.dtype:  # torch.equal would raise
-        return False
-    return torch.equal(tensor, other)
+    return tensor.shape == other.shape and torch.equal(tensor.to(other.dtype), other)
 
 
 def _judge_checkpoint(run: Runner, checkpoint: Any) -> None:
@@ -239,7 +244,7 @@ EXERCISES = [
         solution=worked.climb,
         why="Because the gradient is divided by its norm, every step has length `rate`. Thirty "
         "such steps give a picture that strongly activates the channel, as in notebook 06.",
-        judge=by_cases(_ascended, _climb_cases, CLIMB_MISTAKES),
+        judge=_judge_climb,
         mistakes=CLIMB_MISTAKES,
     ),
     Exercise(
