@@ -104,14 +104,14 @@ def requirements() -> dict[str, str]:
     lines += [line for name in ("lab", "tests", "course") for line in groups[name]]
     found = {}
     for line in lines:
-        name, bound = re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line).groups()
+        name, bound = re.fullmatch(r"([\w.-]+)(>=[\w.]+(?:; .*)?)", line).groups()
         found[name] = bound
     return found
 
 
 def test_environment_file_has_the_names_and_bounds_of_pyproject() -> None:
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\s*- ([\w.-]+)(>=[\w.]+)$", text, re.MULTILINE))
+    listed = dict(re.findall(r"^\s*- ([\w.-]+)(>=[\w.]+(?:; .*)?)$", text, re.MULTILINE))
     assert listed.pop("python") == PROJECT["project"]["requires-python"]
     assert listed == {CONDA_NAMES.get(name, name): b for name, b in requirements().items()}
 
