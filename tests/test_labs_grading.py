@@ -17,9 +17,8 @@ from nbgrader.preprocessors import ClearSolutions
 from tiny_marking import forked
 
 from labs.fence.bubblewrap import ROOT
-from labs.grading.lab import Lab
+from labs.grading.lab import Cell, Lab
 from labs.grading.marking import Marker
-from labs.grading.submission import Cell
 
 pytest_plugins = ("tiny_marking",)
 LABS = sorted(path.parent.name for path in (ROOT / "labs" / "source").glob("*/*.ipynb"))

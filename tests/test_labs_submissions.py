@@ -18,10 +18,10 @@ import tiny_lab
 from PIL import Image
 
 from labs.grading import frames, landing
-from labs.grading.lab import Lab
+from labs.grading.lab import Cell, Lab, NoMark
 from labs.grading.marking import Marker, NoRun
-from labs.grading.submission import BadSubmission, Cell, read
 from labs.grading.submission import cells as read_cells
+from labs.grading.submission import read
 
 pytest_plugins = ("tiny_marking",)
 FULL = tiny_lab.POINTS
@@ -134,7 +134,7 @@ def inbox(tmp_path: Path) -> Path:
 
 def refusal(inbox: Path) -> str:
     """Why eve's notebook is refused."""
-    with pytest.raises(BadSubmission) as raised:
+    with pytest.raises(NoMark) as raised:
         read_cells(read(inbox.parents[1], "eve", tiny_lab.NAME, "tiny.ipynb"))
     return str(raised.value)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labs.grading.submission import Cell
+from labs.grading.lab import Cell
 
 NAME = "tiny"
 POINTS = {"test_double": 2.0, "test_total": 3.0, "test_answer": 1.0}

@@ -103,15 +103,12 @@ class Fence:
         Raises:
             NoFence: it cannot be had; nothing may be marked here.
         """
-        if sys.platform != "linux":
-            raise NoFence(
-                f"{sys.platform} has no bubblewrap. Mark on Linux: WSL2, or a virtual machine."
-            )
         missing = [tool for tool in TOOLS if not shutil.which(tool)]
         if missing:
             raise NoFence(
                 f"{', '.join(missing)} cannot be found. `apt-get install bubblewrap util-linux` "
-                "(Debian, Ubuntu) or `dnf install bubblewrap util-linux` (Fedora) installs them."
+                "(Debian, Ubuntu) or `dnf install bubblewrap util-linux` (Fedora) installs them. "
+                "On macOS and Windows, mark in WSL2 or a virtual machine."
             )
         try:
             import pyseccomp  # noqa: F401

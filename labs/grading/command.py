@@ -7,16 +7,19 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import nbformat
 
 from labs.fence.bubblewrap import ROOT, NoFence
 from labs.grading import landing, table
-from labs.grading.lab import CannotStart, Lab
-from labs.grading.marking import Marker, NoMark, NoRun
-from labs.grading.submission import BadSubmission, cells, read
+from labs.grading.lab import CannotStart, Lab, NoMark
+from labs.grading.marking import Marker, NoRun
+from labs.grading.submission import cells, read
 from labs.grading.table import Row, number, say
+
+if TYPE_CHECKING:  # it needs nbgrader
+    from labs.grading.course import Course
 
 ABOUT = """Mark a graded lab. Students' code runs behind a fence; only the tests' own process gives
 points. In a course folder of nbgrader, marks go to the gradebook, notebooks to autograded/; with
@@ -27,19 +30,6 @@ AFTER = """examples, in the course folder:
   labs/grade lab3_kernels --files inbox/*.ipynb --csv marks.csv --feedback pages
 
 Its exit status is 0 if all went well, 1 if a row says LOOK, 2 if it could not start."""
-
-
-class Place(Protocol):
-    """Where work lies and marks go: ``Files``, or a ``Course`` of nbgrader."""
-
-    lab: Lab
-    students: list[str]  # who handed it in
-
-    def read(self, student: str) -> bytes:
-        """Return a student's notebook, or raise a BadSubmission."""
-
-    def save(self, row: Row) -> None:
-        """Keep a student's marks and notebook."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,7 +97,7 @@ def _positive(text: str) -> float:
 
 
 class Files:
-    """Notebooks that lie anywhere; no gradebook is needed."""
+    """Notebooks that lie anywhere; no gradebook is needed. A ``Course`` has the same methods."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Name each notebook as its file, with its folders where two would be the same."""
@@ -122,7 +112,7 @@ class Files:
         self.students = list(self.paths)
 
     def read(self, student: str) -> bytes:
-        """Return a student's notebook, or raise a BadSubmission."""
+        """Return a student's notebook, or raise a NoMark."""
         path = self.paths[student].absolute()
         return read(path.parent, path.name)
 
@@ -138,7 +128,7 @@ class Files:
             path.write_text(page(row.notebook, title), encoding="utf-8")
 
 
-def course(options: argparse.Namespace) -> Place:
+def course(options: argparse.Namespace) -> "Course":
     """Return the course of nbgrader that the options name."""
     if options.feedback:
         raise CannotStart("--feedback goes with --files. In a course: nbgrader generate_feedback.")
@@ -160,7 +150,7 @@ def course_folder(options: argparse.Namespace) -> Path:
     return here if ours else ROOT / "labs"
 
 
-def chosen(options: argparse.Namespace, place: Place) -> list[str]:
+def chosen(options: argparse.Namespace, place: "Files | Course") -> list[str]:
     """Return whom to mark; a CannotStart names who is there."""
     unknown = sorted(set(options.student or []) - set(place.students))
     if unknown:
@@ -170,7 +160,7 @@ def chosen(options: argparse.Namespace, place: Place) -> list[str]:
 
 
 def mark_all(
-    by: Marker, place: Place, rows: list[Row], options: argparse.Namespace
+    by: Marker, place: "Files | Course", rows: list[Row], options: argparse.Namespace
 ) -> Iterator[Row]:
     """Mark several students at once, but save one by one; yield them in order."""
     run = not options.no_run and (options.feedback or not options.files)
@@ -188,7 +178,7 @@ def mark_all(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def mark(by: Marker, place: Place, row: Row, seconds: float | None) -> None:
+def mark(by: Marker, place: "Files | Course", row: Row, seconds: float | None) -> None:
     """Score one submission and run its notebook (not if ``seconds`` is None)."""
     with unless_broken(row):
         handed_in = cells(place.read(row.student))
@@ -209,5 +199,5 @@ def unless_broken(row: Row) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        kind = "" if isinstance(e, BadSubmission | NoMark) else f"{type(e).__name__}: "
+        kind = "" if isinstance(e, NoMark) else f"{type(e).__name__}: "
         row.troubles.append(f"no mark: {kind}{e}")

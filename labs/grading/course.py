@@ -84,7 +84,7 @@ class Course:
         return Gradebook(self.folder.db_url, self.folder.course_id)
 
     def read(self, student: str) -> bytes:
-        """Return a student's notebook; a BadSubmission if it is a link, a pipe or too large."""
+        """Return a student's notebook; a NoMark if it is a link, a pipe or too large."""
         return read(self.submitted, student, self.lab.name, f"{self.lab.name}.ipynb")
 
     def save(self, row: Row) -> None:

@@ -12,6 +12,10 @@ class CannotStart(ValueError):
     """Nobody can be marked; says why, and the way on."""
 
 
+class NoMark(ValueError):
+    """One submission gets no mark; says why."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell's text, and what nbgrader's metadata says about it; ``name`` is the grade_id."""

@@ -12,16 +12,12 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from labs.fence.bubblewrap import Fence, Run
-from labs.grading.lab import CannotStart, Cell, Lab
+from labs.grading.lab import CannotStart, Cell, Lab, NoMark
 from labs.grading.scorer import PATIENCE, START, Failure, Start, score
 from labs.grading.submission import to_run
 
 BESIDE = 64 << 20  # bytes of files beside a lab's notebook
 LONGEST_RUN, LONGEST_LOG = 16 << 20, 1 << 20  # bytes
-
-
-class NoMark(Exception):
-    """Something broke that is not the student's fault, so that there is no mark; says what."""
 
 
 class NoRun(Exception):

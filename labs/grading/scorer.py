@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -59,19 +60,12 @@ class Unfair(BaseException):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a test cell failed.
-
-    Attributes:
-        kind: the error's name.
-        words: what it says.
-        line: of the test, where it was raised.
-        told: what the student may read: nothing of a hidden test but its sentence.
-    """
+    """Why a test cell failed: the error's name and words, and the line of the test that raised."""
 
     kind: str
     words: str
     line: str
-    told: str
+    told: str  # what the student may read: nothing of a hidden test but its sentence
 
 
 class Link:
@@ -89,9 +83,9 @@ class Link:
         self.slow: set[str] = set()
         self.left: float = PATIENCE * job["seconds"]
 
-    def ask(self, what: str, name: str, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def ask(self, what: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Return what the worker answers; a StudentError if it raised, hung or died."""
-        body = b"" if what == "get" else _pickled((args, kwargs or {}))
+        body = _pickled((args, kwargs))
         pipe = self._worker()
         self.number += 1
         try:
@@ -134,8 +128,8 @@ class Link:
 
     def _raised(self, name: str, head: dict[str, Any]) -> StudentError:
         kind, words = f"{head['raised']}"[:100], f"{head.get('words')}"[:1000]
-        place = self._line(head.get("at"))
-        line = f", in your line: {place}" if place else ""
+        line = self._line(head.get("at"))
+        line = line and f", in your line: {line}"
         if kind == "NameError" and self.troubles:
             words += f" (its cell: {'; '.join(self.troubles.values())})"[:1000]
         known = kind in _KINDS
@@ -215,23 +209,21 @@ def _pickled(arguments: tuple[Any, Any]) -> bytes:
 
 
 class Proxy:
-    """A student's function, seen from here."""
+    """A student's function, seen from here: calling it asks the worker, and gives plain values.
+
+    ``damage`` and ``calls`` ask what ``vizhelpers.exercises`` says about a call, over there.
+    """
 
     def __init__(self, link: Link, name: str) -> None:
         """Stand for ``name`` in the worker."""
-        self._link, self.__name__ = link, name
+        self.__name__ = name
+        self._call, self.damage, self.calls = (
+            partial(link.ask, what, name) for what in ("call", "damage", "calls")
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function in the worker; return plain values."""
-        return self._link.ask("call", self.__name__, args, kwargs)
-
-    def damage(self, *args: Any) -> Any:
-        """Let the worker say what the call left changed on its copy of the model."""
-        return self._link.ask("damage", self.__name__, args)
-
-    def calls(self, *args: Any, **kwargs: Any) -> Any:
-        """Let the worker say which of torch's operations the call used."""
-        return self._link.ask("calls", self.__name__, args, kwargs)
+        """Call the function in the worker."""
+        return self._call(*args, **kwargs)
 
     def __reduce__(self) -> str:
         """Refuse to be an argument: the worker would get a way into this process."""
@@ -272,39 +264,27 @@ def score(pipe: Connection, start: Start, lab: Lab, job: dict[str, Any]) -> None
 
 def _run(source: str, answers: set[str], link: Link, namespace: dict[str, Any]) -> Failure | None:
     """Run one cell of the course; return why it failed, or None."""
-    tree = ast.parse(source)
+    nodes = list(ast.walk(ast.parse(source)))
     try:
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        for name in sorted(used & answers):
+        for name in sorted(answers & {node.id for node in nodes if isinstance(node, ast.Name)}):
             namespace.pop(name, None)
             namespace[name] = link.ask("get", name)
-        exec(compile(tree, "<test>", "exec"), namespace)
+        exec(compile(source, "<test>", "exec"), namespace)
     except Unfair:
         raise
     except BaseException as e:
         lines = [s.lineno for s in traceback.extract_tb(e.__traceback__) if s.filename == "<test>"]
         line = source.splitlines()[lines[-1] - 1].strip() if lines else ""
-        hidden = bool(set(lines) & hidden_lines(source))
-        return Failure(type(e).__name__, f"{e}"[:1000], line, _told(e, hidden, lines[-1:], tree))
+        # The test's sentence, if it is the same for all: one that is made of what came back could
+        # carry the hidden inputs, which the student's function has seen, now or in an earlier cell.
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        said = f"{e}" if isinstance(e, AssertionError) and f"{e}" in texts else ""
+        said = e.told if isinstance(e, StudentError) else said
+        if hidden_lines(source) & set(lines):
+            said = said or "with other inputs, your answer is not right."
+            told = f"A hidden test failed: {said}"
+        else:
+            said = said or "run its cell in your notebook to see how."
+            told = f"A visible test failed: {said}"
+        return Failure(type(e).__name__, f"{e}"[:1000], line, told)
     return None
-
-
-def _told(error: BaseException, hidden: bool, line: list[int], tree: ast.Module) -> str:
-    """Return what a student may read of a failure.
-
-    That is the test's sentence, if it is the same for all: one that is made of what came back
-    could carry the hidden inputs, which the student's function has seen, now or in an earlier cell.
-    """
-    said = ""
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    for node in ast.walk(tree) if isinstance(error, AssertionError) and line else []:
-        here = isinstance(node, ast.Assert) and node.lineno <= line[0] <= (node.end_lineno or 0)
-        if here and isinstance(node.msg, ast.Constant):
-            said = f"{node.msg.value}"
-        elif here and isinstance(node.msg, ast.Name) and f"{error}" in texts:  # a loop's `why`
-            said = f"{error}"
-    if isinstance(error, StudentError):
-        said = error.told
-    if hidden:
-        return f"A hidden test failed: {said or 'with other inputs, your answer is not right.'}"
-    return f"A visible test failed: {said or 'run its cell in your notebook to see how.'}"

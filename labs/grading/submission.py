@@ -6,54 +6,50 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from labs.grading.lab import Cell, Lab, visible
+from labs.grading.lab import Cell, Lab, NoMark, visible
 
 LARGEST = 20 << 20
 MOST_CELLS = 2000
-
-
-class BadSubmission(ValueError):
-    """A file that cannot be marked; says why."""
 
 
 def read(folder: Path, *below: str) -> bytes:
     """Return a file's bytes; ``below`` are names of folders under ``folder`` and of the file.
 
     Raises:
-        BadSubmission: it is not there, too large, no ordinary file, or a link lies on the way: a
+        NoMark: it is not there, too large, no ordinary file, or a link lies on the way: a
             link could lead to the solution, or to a neighbour's work.
     """
     name = "/".join(below)
     path = Path(folder.resolve(), *below)
     try:
         if Path(os.path.realpath(path)) != path:
-            raise BadSubmission(f"{name}: a link, not a file.")
+            raise NoMark(f"{name}: a link, not a file.")
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as f:
             about = os.fstat(f.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise BadSubmission(f"{name} is no ordinary file.")
+                raise NoMark(f"{name} is no ordinary file.")
             if about.st_size > LARGEST:
                 size = f"{about.st_size >> 20} MB; {LARGEST >> 20} are allowed"
-                raise BadSubmission(f"{name} has {size}.")
+                raise NoMark(f"{name} has {size}.")
             return f.read(LARGEST + 1)
     except FileNotFoundError:
-        raise BadSubmission(f"There is no {name}.") from None
+        raise NoMark(f"There is no {name}.") from None
     except OSError as e:
-        raise BadSubmission(f"{name}: {e.strerror}.") from None
+        raise NoMark(f"{name}: {e.strerror}.") from None
 
 
 def cells(text: bytes) -> list[Cell]:
-    """Return a notebook's cells; a BadSubmission if it is none."""
+    """Return a notebook's cells; a NoMark if it is none."""
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadSubmission("The file is no notebook: it is not JSON.") from None
+        raise NoMark("The file is no notebook: it is not JSON.") from None
     try:
         if len(notebook["cells"]) > MOST_CELLS:
-            raise BadSubmission(f"The notebook has more than {MOST_CELLS} cells.")
+            raise NoMark(f"The notebook has more than {MOST_CELLS} cells.")
         return [_cell(one) for one in notebook["cells"]]
     except (KeyError, TypeError, AttributeError):
-        raise BadSubmission("The file is JSON, but no notebook of version 4.") from None
+        raise NoMark("The file is JSON, but no notebook of version 4.") from None
 
 
 def _cell(cell: Any) -> Cell:

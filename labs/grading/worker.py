@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from multiprocessing.connection import Connection
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from labs.grading.frames import pack, receive, send
@@ -88,35 +88,30 @@ def _bound(body: list[ast.stmt]) -> list[str]:
 
 
 def _answer(head: dict[str, Any], body: bytes, namespace: dict[str, Any]) -> tuple[dict, bytes]:
-    number, name = head["number"], head["name"]
+    """Do what is asked: "get" a value, "call" a function, or one of the exercises' with it."""
+    number, name, what = head["number"], head["name"], head["do"]
     try:
         if name not in namespace:
             raise NameError(f"{name} is not defined")
         value = namespace[name]
-        if head["do"] != "get":
-            args, kwargs = pickle.loads(body)  # the scorer's, which is trusted
-            value = _call(head["do"], value, args, kwargs)
-        packed, arrays = pack(_plain(value))
+        args, kwargs = pickle.loads(body)  # the scorer's, which is trusted
+        if what == "call":
+            value = value(*args, **kwargs)
+        elif what != "get":
+            value = getattr(_exercises(), what)(value, *args, **kwargs)
+        if "torch" in sys.modules:  # else there are no tensors, and no need to wait for torch
+            value = _exercises().plain(value)
+        packed, arrays = pack(value)
         return {"number": number, "value": packed}, arrays
     except BaseException as e:
         told = {"number": number, "raised": type(e).__name__, "words": _text(e)}
         return told | {"at": _place(e)}, b""
 
 
-def _call(what: str, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    if what == "call":
-        return function(*args, **kwargs)
+def _exercises() -> ModuleType:
     from vizhelpers import exercises
 
-    return getattr(exercises, what)(function, *args, **kwargs)
-
-
-def _plain(value: Any) -> Any:
-    if "torch" not in sys.modules:  # then there are no tensors, and no need to wait for torch
-        return value
-    from vizhelpers.exercises import plain
-
-    return plain(value)
+    return exercises
 
 
 def _place(error: BaseException) -> list[int]:
