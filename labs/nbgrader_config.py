@@ -44,6 +44,9 @@ c.ZipCollectApp.collector_plugin = "labs.plugins.collect.Collector"
 # Students' code runs in `grade` alone: autograde refuses, and says so.
 c.Autograde.exporter_class = "labs.plugins.autograde.Refusal"
 
+# Formgrader's and the feedback's pages: code whose colours take minutes has none.
+c.HTMLExporter.filters = {"highlight_code": "labs.plugins.safe.coloured"}
+
 # What a student gets back: no hidden tests, and nothing while a written answer is unread.
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",

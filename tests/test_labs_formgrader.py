@@ -64,6 +64,7 @@ ATTACKS = {
     "page of data": "[x](data:text/html,<script>alert(1)</script>)",
 }
 RAW = "<img src=x onerror=alert(1)> $\\href{javascript:alert(1)}{x}$"
+LONG = f"# {'a.' * 200}"
 HUGE = "\\begin{a}" * 100_000  # nbconvert's renderer needs hours
 PROGRAM = """
 from pathlib import Path
@@ -113,6 +114,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, text in enumerate([*ATTACKS.values(), HUGE]):
         cells.append(tiny_lab.cell("markdown", text, {}, f"attack-{number}"))
     cells.append(tiny_lab.cell("raw", RAW, {}, "raw"))
+    cells.append(tiny_lab.cell("code", LONG, {}, "slow to colour"))
     folder = root / "submitted" / "eve" / "tiny"
     folder.mkdir(parents=True)
     (folder / "tiny.ipynb").write_text(tiny_lab.notebook(cells))
@@ -208,8 +210,10 @@ def test_nothing_that_a_student_wrote_runs_in_formgrader_or_in_a_feedback_page(
     shown = reader.page.locator("#notebook").first.inner_text()
     assert "my drawing" in shown and "onerror=alert(1)" in shown  # it is there, as text
     assert tiny_lab.SECRET in shown  # the teacher sees hidden tests
+    assert f"<pre>{LONG}</pre>" in reader.page.content()  # without colours: quick
     assert reader.click_everything(feedback(course)) == []
-    assert tiny_lab.SECRET not in reader.page.content()
+    page = reader.page.content()
+    assert tiny_lab.SECRET not in page and f"<pre>{LONG}</pre>" in page
     assert marks(course) == before and not (course / "owned.txt").exists()
 
 

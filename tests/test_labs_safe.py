@@ -157,6 +157,17 @@ def test_a_text_made_to_be_slow_costs_seconds_at_most(piece: str) -> None:
         assert time.process_time() - start < 5
 
 
+@pytest.mark.parametrize("code", ["a." * 50_000, "*" * 100_000, "%%perl\n" + "'\\" * 50_000])
+def test_code_that_is_slow_to_colour_is_shown_without_colours(code: str) -> None:
+    start = time.process_time()
+    shown = BeautifulSoup(safe.coloured(code), "html.parser")
+    assert time.process_time() - start < 2 and shown.pre is not None
+    assert shown.pre.text == code and not shown("span")
+    assert 'class="kn"' in safe.coloured("import torch  # <b>") and "<b>" not in safe.coloured(
+        "<b>"
+    )
+
+
 def test_a_picture_is_a_png_of_a_size_that_can_be_shown() -> None:
     file = io.BytesIO()
     Image.new("L", (3, 2)).save(file, "PNG")

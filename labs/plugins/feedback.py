@@ -14,6 +14,8 @@ from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 from traitlets import Bool
 
+from labs.plugins.safe import coloured
+
 BEGIN, END = "BEGIN HIDDEN TESTS", "END HIDDEN TESTS"
 NO_SENTENCE = "A test in this cell failed."
 
@@ -91,7 +93,9 @@ def _texts(source: str) -> set[str]:
 
 def page(notebook: NotebookNode, title: str) -> str:
     """Return the student's page of a marked notebook as HTML that can be read offline."""
-    exporter = HTMLExporter(template_name="basic", sanitize_html=True)
+    exporter = HTMLExporter(
+        template_name="basic", sanitize_html=True, filters={"highlight_code": coloured}
+    )
     body, _ = exporter.from_notebook_node(for_student(notebook))
     colours = HtmlFormatter().get_style_defs(".highlight")
     return PAGE.format(title=escape(title), colours=colours, body=body)

@@ -10,13 +10,14 @@ import struct
 from html import escape
 
 from bs4 import BeautifulSoup, NavigableString, Tag
-from nbconvert.filters import strip_files_prefix
+from nbconvert.filters import Highlight2HTML, strip_files_prefix
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 # The time to render a text grows with the square of its markup characters: within these limits
 # the slowest text found takes a tenth of a second.
 LONGEST, MOST_MARKUP, LONGEST_LITERAL = 10_000, 1_000, 20_000
 MOST_PIXELS = 50_000_000
+LONGEST_LINE = 300  # the time to colour code grows with the square of a line's length
 MARKUP = re.compile(r"[\\$\[\]()<>*_`~|!&#:=\-\"]|\n *\d")
 
 # What nbconvert's renderer makes of Markdown without HTML and pictures.
@@ -117,6 +118,17 @@ def harmless(kind: str, source: str) -> str:
         except Unsafe as e:
             reason = e
     return _literal(source, reason)
+
+
+def coloured(source: str, language: str = "", metadata: object = None) -> str:
+    """Return code as HTML, in Python's colours where these do not take long.
+
+    nbconvert calls it as a filter, and names a language that the student chose (``%%perl``).
+    """
+    lines = source.splitlines()
+    if len(source) > LONGEST_LITERAL or any(len(line) > LONGEST_LINE for line in lines):
+        return f'<div class="highlight"><pre>{escape(source)}</pre></div>'
+    return str(Highlight2HTML(pygments_lexer="ipython3")(source))
 
 
 def is_picture(png: bytes) -> bool:
