@@ -17,7 +17,8 @@ import nbformat
 import tiny_lab
 from PIL import Image
 
-from labs.grading import frames, landing
+from labs.fence import frames
+from labs.grading import landing
 from labs.grading.lab import Cell, Lab, NoMark
 from labs.grading.marking import Marker, NoRun
 from labs.grading.submission import cells as read_cells

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,16 +18,18 @@ CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))  # version 2, 
 class Group:
     """A command that puts what follows it into a group, and the group's folder if it is ours."""
 
-    command: list[str] = field(default_factory=list)
+    most: int
+    command: list[str]
     path: Path | None = None
 
-    def overran(self) -> bool:
-        """Tell whether the system ended a process of the group for its memory, if that is known."""
+    def overrun(self) -> str:
+        """Say that the system ended a process of the group for its memory, if that is known."""
         for name in ("memory.events", "memory.oom_control") if self.path else ():
             with suppress(OSError, ValueError):
                 words = Path(self.path, name).read_text().split()
-                return words[words.index("oom_kill") + 1] != "0"
-        return False
+                if words[words.index("oom_kill") + 1] != "0":
+                    return f"used more than {self.most >> 20} MB of memory"
+        return ""
 
 
 @cache
@@ -51,7 +53,7 @@ def means() -> str:
 def group(most: int) -> Iterator[Group]:
     """Make a group whose processes may use ``most`` bytes together; without means, no group."""
     if means() in ("", SYSTEMD):
-        yield Group(_scope(most) if means() else [])
+        yield Group(most, _scope(most) if means() else [])
         return
     for old in Path(means()).glob("labs-grade-*"):  # of a program that was killed
         with suppress(OSError):
@@ -63,7 +65,7 @@ def group(most: int) -> Iterator[Group]:
             if (path / name).exists():
                 (path / name).write_text(str(value))
         join = 'echo $$ > "$0"/cgroup.procs && exec "$@"'
-        yield Group(["sh", "-c", join, str(path)], path)
+        yield Group(most, ["sh", "-c", join, str(path)], path)
     finally:
         for _ in range(100):  # until the last of its processes has ended
             with suppress(OSError):

@@ -39,13 +39,36 @@ class Cell:
         return self.kind == "code" and self.solution and not self.grade
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lab:
-    """All cells of a lab, and what follows from them."""
+    """All cells of a lab, and what follows from them.
+
+    Attributes:
+        setup: sources of all code cells before the first that a student fills in.
+        tests: cells that are scored by running them; ``most`` is the sum of their points.
+        script: what the scorer runs: the tests, and the course's locked cells between them.
+        written: questions that a person marks.
+        functions: names of the functions that a solution defines.
+        answers: names that a solution assigns a plain answer to.
+    """
 
     name: str
     path: Path
     cells: tuple[Cell, ...]
+
+    def __post_init__(self) -> None:
+        """Work out the attributes above."""
+        code = [cell for cell in self.cells if cell.kind == "code"]
+        first = next((i for i, cell in enumerate(code) if cell.solution), len(code))
+        self.setup = [cell.source for cell in code[:first]]
+        self.tests = [cell for cell in code if cell.test]
+        self.most = sum(cell.points for cell in self.tests)
+        self.script = [cell for cell in code[first:] if cell.test or cell.locked]
+        self.written = [cell for cell in self.cells if cell.grade and cell.solution]
+        solved = [one for cell in code if cell.answer for one in ast.parse(cell.source).body]
+        self.functions = {one.name for one in solved if isinstance(one, ast.FunctionDef)}
+        targets = [t for one in solved if isinstance(one, ast.Assign) for t in one.targets]
+        self.answers = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
 
     @classmethod
     def find(cls, course: Path, name: str, folder: str = "source") -> "Lab":
@@ -70,50 +93,6 @@ class Lab:
         if not lab.tests or not lab.functions | lab.answers:
             raise CannotStart(f"{path} has no solution cell, or no cell that tests one.")
         return lab
-
-    @property
-    def _first(self) -> int:
-        return next((i for i, cell in enumerate(self.cells) if cell.solution), len(self.cells))
-
-    @property
-    def setup(self) -> list[str]:
-        """The sources of all code cells before the first that a student fills in."""
-        return [cell.source for cell in self.cells[: self._first] if cell.kind == "code"]
-
-    @property
-    def tests(self) -> list[Cell]:
-        """The cells that are scored by running them."""
-        return [cell for cell in self.cells if cell.test]
-
-    @property
-    def most(self) -> float:
-        """The points of all tests together."""
-        return sum(cell.points for cell in self.tests)
-
-    @property
-    def script(self) -> list[Cell]:
-        """What the scorer runs: the tests, and the course's locked cells between them."""
-        return [c for c in self.cells[self._first :] if c.test or (c.kind == "code" and c.locked)]
-
-    @property
-    def written(self) -> list[Cell]:
-        """The questions that a person marks."""
-        return [cell for cell in self.cells if cell.grade and cell.solution]
-
-    @property
-    def functions(self) -> set[str]:
-        """The names of the functions that a solution defines."""
-        return {one.name for one in self._solved() if isinstance(one, ast.FunctionDef)}
-
-    @property
-    def answers(self) -> set[str]:
-        """The names that a solution assigns a plain answer to."""
-        assigned = [one for one in self._solved() if isinstance(one, ast.Assign)]
-        targets = [target for one in assigned for target in one.targets]
-        return {n.id for one in targets for n in ast.walk(one) if isinstance(n, ast.Name)}
-
-    def _solved(self) -> list[ast.stmt]:
-        return [one for cell in self.cells if cell.answer for one in ast.parse(cell.source).body]
 
 
 def hidden_lines(source: str) -> set[int]:

@@ -3,7 +3,8 @@
 import multiprocessing
 import re
 import subprocess
-import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -93,7 +94,7 @@ class Marker:
             "whole": whole,
             "seconds": self.seconds,
         }
-        patience = (PATIENCE + 5) * self.seconds + 2 * START
+        patience = int((PATIENCE + 5) * self.seconds + 2 * START)
         found, troubles, left_out = _scored(patience, self._start, lab, job)
         points = {c.name: float(c.points) if found[c.name] is None else 0.0 for c in lab.tests}
         failures = {name: failure for name, failure in found.items() if failure}
@@ -150,32 +151,15 @@ def _worker(fence: Fence, pipe: Connection) -> Run:
     return fence.start(["python", "-m", "labs.grading.worker", str(number)], [number])
 
 
-def _scored(seconds: float, start: Start, lab: Lab, job: dict[str, Any]) -> tuple:
+def _scored(seconds: int, start: Start, lab: Lab, job: dict[str, Any]) -> tuple:
     """Return what a scorer says: a fork of a process in which torch and the course are imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torchvision", "vizhelpers.exercises", "labs.grading.scorer"])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=score, args=(theirs, start, lab, job), daemon=True)
-    with _starting:  # one at a time: a fork server is started by the first
-        process.start()
-    theirs.close()
-    try:
-        if not ours.poll(seconds):
-            raise NoMark("the marking took too long")
-        said = ours.recv()
-    except EOFError:
-        raise NoMark("the process that scores ended") from None
-    finally:
-        ours.close()
-        process.join(5)  # until it has ended its worker
-        process.kill()
-        process.join()
-    if isinstance(said, str):
-        raise NoMark(said)
-    return said
-
-
-_starting = threading.Lock()
+    with ProcessPoolExecutor(1, context) as process:
+        try:
+            return process.submit(score, seconds, start, lab, job).result()
+        except BrokenProcessPool:
+            raise NoMark("the process that scores ended, or took too long") from None
 
 
 def _why(log: str) -> str:

@@ -1,7 +1,7 @@
 """The trusted side: runs the lab's test cells and says which hold. No student's code runs here.
 
 In its namespace each function that the lab asks for is a proxy. Calling it sends the arguments to
-the worker and waits; what comes back is of exact, built-in types (``frames``). An answer is fetched
+the worker and waits; what comes back is of exact, built-in types (``labs.fence.frames``). An answer is fetched
 in the same way before the cell that reads it. A mark is made here and nowhere else.
 """
 
@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import os
 import pickle
+import signal
 import threading
 import time
 import traceback
@@ -23,8 +24,8 @@ from typing import Any
 import cloudpickle
 
 from labs.fence.bubblewrap import Run
-from labs.grading.frames import Broken, receive, send, unpack
-from labs.grading.lab import Lab, hidden_lines
+from labs.fence.frames import Broken, receive, send, unpack
+from labs.grading.lab import Lab, NoMark, hidden_lines
 
 RAISED = """ArithmeticError AssertionError AttributeError IndexError KeyError LookupError
 MemoryError NameError NotImplementedError RecursionError RuntimeError TypeError
@@ -230,36 +231,44 @@ class Proxy:
         raise TypeError(f"{self.__name__} is the student's; a test cannot hand it to a function.")
 
 
-def score(pipe: Connection, start: Start, lab: Lab, job: dict[str, Any]) -> None:
-    """Run the lab's test cells; send what they came to, or in words why there is no mark.
+def score(
+    seconds: int, start: Start, lab: Lab, job: dict[str, Any]
+) -> tuple[dict[str, Failure | None], list[str], list[str]]:
+    """Run the lab's test cells in this process, which shall do nothing else.
 
     Args:
-        pipe: where to send ({test cell: ``Failure`` or None}, troubles, left out), or a text.
+        seconds: after which the process is ended.
         start: of a worker.
         lab: its setup and tests run here.
         job: see ``Link``.
+
+    Returns:
+        What each test cell came to, what went wrong in cells, and what was left out of them.
+
+    Raises:
+        NoMark: the marking itself broke.
     """
+    signal.alarm(seconds)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
     os.chdir(lab.path.parent)
-    link = Link(start, job)
     namespace: dict[str, Any] = {"__name__": "__main__"}  # so that a test's classes are pickled
     try:
         for source in lab.setup:
             exec(compile(source, "<setup>", "exec"), namespace)
     except Exception as e:
-        pipe.send(f"the setup cells raised {type(e).__name__}: {e}")
-        return
+        raise NoMark(f"the setup cells raised {type(e).__name__}: {e}") from None
+    link = Link(start, job)
     namespace |= {name: Proxy(link, name) for name in lab.functions}
     try:
         found = {c.name: _run(c.source, lab.answers, link, namespace) for c in lab.script}
-        tests = {cell.name: found[cell.name] for cell in lab.tests}
-        pipe.send((tests, list(link.troubles.values()), link.left_out))
     except Unfair as e:
-        pipe.send(f"{e}")
+        raise NoMark(f"{e}") from None
     finally:
         link.close()
+    tests = {cell.name: found[cell.name] for cell in lab.tests}
+    return tests, list(link.troubles.values()), link.left_out
 
 
 def _run(source: str, answers: set[str], link: Link, namespace: dict[str, Any]) -> Failure | None:

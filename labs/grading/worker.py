@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from types import CodeType, ModuleType
 from typing import Any
 
-from labs.grading.frames import pack, receive, send
+from labs.fence.frames import pack, receive, send
 
 LONGEST_TEXT = 500
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)

@@ -1,6 +1,6 @@
-"""What goes between scorer and worker: plain values, as JSON and the bytes of their arrays.
+"""What goes over a pipe through the fence: plain values, as JSON and the bytes of their arrays.
 
-No pickle comes from a student's process. Whoever reads a value gets exact types alone: None, bool,
+No pickle comes from a fenced process. Whoever reads a value gets exact types alone: None, bool,
 int, float, str, ``numpy.ndarray``, lists and dicts of these; and no more bytes than are allowed.
 """
 
