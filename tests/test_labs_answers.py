@@ -13,14 +13,17 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from labs.grading.lab import Lab
 from tools.build_labs import names, path_of
-from vizhelpers.exercises import plain
+from vizhelpers.exercises import calls, plain
 
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n(.*?)^ *### END HIDDEN TESTS", re.M | re.S)
 ACCEPTED = "accepted"
@@ -227,3 +230,32 @@ def refusal(source: ast.Module, namespace: dict[str, Any]) -> str:
 @pytest.mark.parametrize("lab, cell", CELLS)
 def test_answers_of_a_wrong_kind_are_refused_with_a_sentence(lab: str, cell: str) -> None:
     assert list(refusals(lab, cell)) == []
+
+
+X = torch.arange(12.0).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    "function, operations, called",
+    [
+        (lambda x: F.conv2d(x[None, None], x[None, None]), ".*conv.*", True),
+        (lambda x: nn.Conv2d(1, 1, 2)(x[None, None]), ".*conv.*", True),
+        (lambda x: x.unfold(0, 2, 1), "im2col|unfold", True),
+        (lambda x: sum(x[i, j] * x[j, i] for i in range(3) for j in range(3)), ".*conv.*", False),
+        (lambda x: x.clone().requires_grad_().sum().backward(), "run_backward", True),
+        (lambda x: x.softmax(dim=0), "run_backward|_make_dual", False),
+    ],
+)
+def test_calls_tells_whether_a_forbidden_operation_ran(
+    function: Callable[..., Any], operations: str, called: bool
+) -> None:
+    assert calls(function, operations, X) is called
+
+
+def test_calls_asks_the_process_in_which_a_graded_function_runs() -> None:
+    there = mock.Mock(calls=lambda operations, *args: operations == "unfold" and args == (X,))
+    assert calls(there, "unfold", X) is True
+    assert calls(there, "conv", X) is False
+    assert not there.called, "the function itself runs there, not here"
+    there.calls = lambda *args: "yes"  # whatever else came back is not a True
+    assert calls(there, "unfold", X) is False
