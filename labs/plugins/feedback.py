@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import bleach
 from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
@@ -14,7 +15,7 @@ from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 from traitlets import Bool
 
-from labs.plugins.safe import coloured
+from labs.plugins.safe import TAGS, coloured
 
 BEGIN, END = "BEGIN HIDDEN TESTS", "END HIDDEN TESTS"
 NO_SENTENCE = "A test in this cell failed."
@@ -93,12 +94,17 @@ def _texts(source: str) -> set[str]:
 
 def page(notebook: NotebookNode, title: str) -> str:
     """Return the student's page of a marked notebook as HTML that can be read offline."""
-    exporter = HTMLExporter(
-        template_name="basic", sanitize_html=True, filters={"highlight_code": coloured}
-    )
+    filters = {"highlight_code": coloured, "clean_html": _clean}
+    exporter = HTMLExporter(template_name="basic", sanitize_html=True, filters=filters)
     body, _ = exporter.from_notebook_node(for_student(notebook))
     colours = HtmlFormatter().get_style_defs(".highlight")
     return PAGE.format(title=escape(title), colours=colours, body=body)
+
+
+def _clean(html: str) -> str:
+    """Let pass what Markdown makes; nbconvert's own filter shows the tags of headings as text."""
+    attributes = {"*": ["class", "id"], "a": ["href", "title"], "ol": ["start"]}
+    return bleach.clean(str(html), tags={*TAGS, "pre", "span"}, attributes=attributes)
 
 
 class ForStudent(Preprocessor):  # type: ignore[misc]
