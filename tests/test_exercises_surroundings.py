@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from exercise_answers import on_paper
 from torch import nn
 from torch.nn.modules import module as torch_module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import vizhelpers as viz
 from vizhelpers.exercises.catalogue import EXERCISES
@@ -60,6 +62,7 @@ def settings() -> dict[str, Any]:
         "default device": torch.get_default_device(),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "deterministic": torch.get_deterministic_debug_mode(),
+        "modes": (torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()),
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled),
         "precision": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(),
@@ -79,6 +82,7 @@ def settings() -> dict[str, Any]:
         "path": (list(sys.path), list(sys.argv), sys.stdout, sys.stderr),
         "recursion": sys.getrecursionlimit(),
         "warnings": list(warnings.filters),
+        "print": repr(torch.tensor([1e-3 / 3, 100000.0])),
         "numpy": (np.geterr(), np.get_printoptions()["precision"]),
         "logging": logging.root.manager.disable,
         "figures": (plt.get_fignums(), dict(plt.rcParams)),
@@ -130,6 +134,9 @@ LEFT: dict[str, Callable[[], Any]] = {
     "inference mode": lambda: enter(torch.inference_mode()),
     "dtype": lambda: torch.set_default_dtype(torch.float64),
     "device": lambda: torch.set_default_device("meta"),
+    "device mode": lambda: enter(torch.device("meta")),
+    "function mode": lambda: enter(TorchFunctionMode()),
+    "dispatch mode": lambda: enter(TorchDispatchMode()),
     "autocast": lambda: torch.set_autocast_enabled("cpu", True),
     "deterministic": lambda: torch.use_deterministic_algorithms(True, warn_only=True),
     "cudnn": lambda: setattr(torch.backends.cudnn, "benchmark", True),
@@ -148,6 +155,7 @@ LEFT: dict[str, Callable[[], Any]] = {
     "streams": lambda: (setattr(sys, "stderr", None), setattr(sys, "stdout", None)),
     "recursion": lambda: sys.setrecursionlimit(5000),
     "warnings": lambda: warnings.simplefilter("error"),
+    "print": lambda: torch.set_printoptions(precision=1, sci_mode=False),
     "numpy": lambda: (np.seterr(all="raise"), np.set_printoptions(precision=1)),
     "logging": lambda: logging.disable(logging.CRITICAL),
     "figures": lambda: (plt.figure(), plt.rcParams.update({"figure.dpi": 30})),
@@ -159,7 +167,7 @@ LEFT: dict[str, Callable[[], Any]] = {
     "Conv2d.forward": replace(nn.Conv2d, "forward"),
     "nn.Conv2d": replace(nn, "Conv2d"),
     "np.sum": replace(np, "sum"),
-    "print": replace(sys.modules["builtins"], "print"),
+    "builtins.print": replace(sys.modules["builtins"], "print"),
     "a deleted function": lambda: delattr(F, "conv2d"),
     "interrupts": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     "profile": lambda: sys.setprofile(lambda *event: None),

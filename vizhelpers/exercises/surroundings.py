@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+from vizhelpers.exercises.torch_settings import TORCH_SETTINGS, Setting
 from vizhelpers.inputs.global_state import random_states, restore_random_states
 
 _one_check_at_a_time = threading.RLock()  # the settings belong to the process, not to a thread
@@ -46,7 +47,10 @@ def defined() -> Iterator[None]:
 @contextmanager
 def restored() -> Iterator[None]:
     """Restore all settings that a ``with`` block changed, however it ends."""
-    with torch.inference_mode(torch.is_inference_mode_enabled()):  # ends what the block entered
+    with (
+        warnings.catch_warnings(),
+        torch.inference_mode(torch.is_inference_mode_enabled()),  # ends what the block entered
+    ):
         before = [(read(), restore) for read, restore in _SETTINGS]
         functions = [(owner, dict(vars(owner))) for owner in _OWNERS]
         try:
@@ -76,58 +80,6 @@ _OWNERS: list[Any] = [
     *(torch, nn, nn.functional, torch.autograd, torch.Tensor, np, builtins, math, os, random),
     *(value for value in vars(nn).values() if isinstance(value, type)),
 ]
-
-
-def _default_device() -> torch.device | None:
-    """Return what ``torch.set_default_device`` set, or None."""
-    # torch.get_default_device also returns the device of a `with` block.
-    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    return getattr(context, "device", None)
-
-
-def _set_default_device(device: torch.device | None) -> None:
-    if _default_device() != device:
-        torch.set_default_device(device)
-
-
-def _set_threads(count: int) -> None:
-    if torch.get_num_threads() != count:
-        torch.set_num_threads(count)
-
-
-_FILL = "fill_uninitialized_memory"  # a property of a module, which mypy does not know
-
-
-def _deterministic() -> tuple[bool, bool, bool]:
-    return (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        getattr(torch.utils.deterministic, _FILL),
-    )
-
-
-def _set_deterministic(values: tuple[bool, bool, bool]) -> None:
-    torch.use_deterministic_algorithms(values[0], warn_only=values[1])
-    setattr(torch.utils.deterministic, _FILL, values[2])
-
-
-def _cudnn() -> dict[str, Any]:
-    names = ("enabled", "benchmark", "deterministic")
-    return {name: getattr(torch.backends.cudnn, name) for name in names}
-
-
-def _set_cudnn(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(torch.backends.cudnn, name, value)
-
-
-def _autocast() -> tuple[bool, torch.dtype]:
-    return torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
-
-
-def _set_autocast(values: tuple[bool, torch.dtype]) -> None:
-    torch.set_autocast_enabled("cpu", values[0])
-    torch.set_autocast_dtype("cpu", values[1])
 
 
 def _tables() -> list[tuple[Any, Any]]:
@@ -187,34 +139,20 @@ def _set_interrupt(handler: Any) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def _anomaly() -> tuple[bool, bool]:
-    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
-
-
 def _set_profile(profile: Any) -> None:
     if sys.getprofile() is not profile:
         sys.setprofile(profile if callable(profile) else None)  # cProfile's object is not callable
 
 
-_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+_SETTINGS: list[Setting] = [
     (sys.getprofile, _set_profile),
     (_modules, _restore_modules),
     (_streams, _set_streams),
     (_interrupt, _set_interrupt),
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (_default_device, _set_default_device),
-    (torch.get_num_threads, _set_threads),
-    (_deterministic, _set_deterministic),
-    (_cudnn, _set_cudnn),
-    (_autocast, _set_autocast),
-    (_anomaly, lambda values: torch.autograd.set_detect_anomaly(*values)),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (torch.is_warn_always_enabled, torch.set_warn_always),
+    *TORCH_SETTINGS,
     (random_states, restore_random_states),
     (np.geterr, lambda values: np.seterr(**values)),
     (np.get_printoptions, lambda values: np.set_printoptions(**values)),
-    (lambda: list(warnings.filters), lambda filters: setattr(warnings, "filters", filters)),
     (lambda: logging.root.manager.disable, logging.disable),
     (sys.getrecursionlimit, sys.setrecursionlimit),
     (os.getcwd, os.chdir),
