@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from labs.fence import calls, memory
 
@@ -36,8 +36,16 @@ OURS = """vizhelpers labs/fence/__init__.py labs/fence/frames.py labs/grading/__
 labs/grading/worker.py"""
 OUTSIDE = ("PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # what systemd-run asks for
 TOOLS = ("bwrap", "setpriv", "prlimit")
-# One thread: two runs at once would wait for each other's.
-THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+# The whole environment of a fenced process; nothing of the teacher's is in it. One thread for each
+# library that makes some: two runs at once would wait for each other's.
+THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")]
+ENVIRONMENT = dict.fromkeys(THREADS, "1") | {
+    "HOME": ROOM,
+    "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LANG": "C.UTF-8",
+}
 
 
 class NoFence(RuntimeError):
@@ -79,29 +87,23 @@ class Run:
 
 @dataclass
 class Fence:
-    """How to start a fenced process.
-
-    Attributes:
-        limits: of each run.
-        files: name -> content, what lies in the folder in which it runs.
-    """
+    """How to start a fenced process."""
 
     limits: Limits = field(default_factory=Limits)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)  # that lie in the folder it runs in
 
     @property
     def lacks(self) -> str:
         """What cannot be had here, in words; the fence stands all the same."""
-        each = f"each process may take {self.limits.memory >> 20} MB"
-        why = "no memory limit for a run as a whole (there is no cgroup that may be written to)"
-        return "" if memory.means() else f"{why}: {each}"
+        if memory.means():
+            return ""
+        return (
+            "no memory limit for a run as a whole (there is no cgroup that may be written to): "
+            f"each process may take {self.limits.memory >> 20} MB"
+        )
 
     def try_it(self) -> None:
-        """Start a fenced process that imports what students' code imports.
-
-        Raises:
-            NoFence: it cannot be had; nothing may be marked here.
-        """
+        """Start a fenced process that imports what students' code imports, or raise a NoFence."""
         missing = [tool for tool in TOOLS if not shutil.which(tool)]
         if missing:
             raise NoFence(
@@ -139,16 +141,16 @@ class Fence:
             popen: as ``subprocess.Popen`` takes them; standard streams are closed otherwise.
         """
         with ExitStack() as stack:
-            user = stack.enter_context(_user()) if _many_users() else None
+            user = stack.enter_context(_user())
             group = stack.enter_context(memory.group(self.limits.memory))
-            number = USERS[0] if user is None else user
+            number = user or USERS[0]
             texts = {
                 "/etc/passwd": f"student:x:{number}:{number}::{ROOM}:/bin/sh\n".encode(),
                 "/etc/group": f"student:x:{number}:\n".encode(),
                 "/etc/hosts": b"127.0.0.1 localhost\n",
             } | {f"/lab/{name}": text for name, text in self.files.items()}
-            closed = stack.enter_context(calls.closed()).fileno()
-            handed = {n: stack.enter_context(_unnamed(t)).fileno() for n, t in texts.items()}
+            handed = {name: stack.enter_context(_unnamed(text)) for name, text in texts.items()}
+            closed = stack.enter_context(_unnamed(calls.closed()))
             inside = ["--seccomp", str(closed), "--", *_limited(self.limits, user), *program]
             process = subprocess.Popen(
                 [*group.command, *_bubblewrap(self.limits.disk, user, handed), *inside],
@@ -158,7 +160,6 @@ class Fence:
                 **(dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL) | popen),
             )
             return Run(process, group, stack.pop_all())
-        raise AssertionError
 
 
 def _bubblewrap(disk: int, user: int | None, handed: Mapping[str, int]) -> list[str]:
@@ -169,7 +170,7 @@ def _bubblewrap(disk: int, user: int | None, handed: Mapping[str, int]) -> list[
     else:  # to become another user, and to give up the rest
         for right in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             line += ["--cap-add", right]
-    for name, value in environment().items():
+    for name, value in ENVIRONMENT.items():
         line += ["--setenv", name, value]
     for place in ("/tmp", ROOM):
         line += ["--perms", "1777", "--size", str(disk), "--tmpfs", place]
@@ -203,17 +204,6 @@ def _limited(limits: Limits, user: int | None) -> list[str]:
     return [*line, "sh", "-c", begin, "sh"]
 
 
-def environment() -> dict[str, str]:
-    """Return the whole environment of a fenced process; nothing of the teacher's is in it."""
-    return {f"{library}_NUM_THREADS": "1" for library in THREADS} | {
-        "HOME": ROOM,
-        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LANG": "C.UTF-8",
-    }
-
-
 @cache
 def python_files() -> list[str]:
     """Return where Python and its packages are, and Jupyter's kernels; no more of their prefix.
@@ -229,15 +219,16 @@ def python_files() -> list[str]:
     return sorted(place for place in places if os.path.exists(place))
 
 
-def _many_users() -> bool:
-    """Tell whether this process may become another user: root may, where there are others."""
-    rows = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    return os.geteuid() == 0 and any(first <= USERS[0] < first + n for first, _, n in rows)
-
-
 @contextmanager
-def _user() -> Iterator[int]:
-    """Take the number of a user that nobody has and that no other run on this machine has now."""
+def _user() -> Iterator[int | None]:
+    """Take the number of a user that nobody has and that no other run on this machine has now.
+
+    None if this process may not become another user: root may, where there are others.
+    """
+    rows = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    if os.geteuid() or not any(first <= USERS[0] < first + n for first, _, n in rows):
+        yield None
+        return
     taken = {one.pw_uid for one in pwd.getpwall()}
     for number in (number for number in USERS if number not in taken):
         with socket.socket(socket.AF_UNIX) as lock:  # let go of when this process ends, however
@@ -253,8 +244,9 @@ def _user() -> Iterator[int]:
 
 
 @contextmanager
-def _unnamed(content: bytes) -> Iterator[IO[bytes]]:
+def _unnamed(content: bytes) -> Iterator[int]:
+    """Hold the descriptor of a file that has a content and no name."""
     with tempfile.TemporaryFile() as f:
         f.write(content)
         f.seek(0)
-        yield f
+        yield f.fileno()

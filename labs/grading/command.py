@@ -1,11 +1,12 @@
 """``labs/grade``: mark a lab."""
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         place = Files(options) if options.files else course(options)
-        rows = [Row(student) for student in chosen(options, place)]
+        rows = [Row(student) for student in chosen(options.student, place)]
         by = Marker(place.lab, seconds=options.seconds)
         by.fence.try_it()
     except (CannotStart, NoFence) as e:
@@ -90,7 +91,7 @@ def _count(text: str) -> int:
 
 
 def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
+    with suppress(ValueError):
         if 0 < (value := float(text)) < 1e6:
             return value
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
@@ -150,13 +151,12 @@ def course_folder(options: argparse.Namespace) -> Path:
     return here if ours else ROOT / "labs"
 
 
-def chosen(options: argparse.Namespace, place: "Files | Course") -> list[str]:
+def chosen(wanted: list[str] | None, place: "Files | Course") -> list[str]:
     """Return whom to mark; a CannotStart names who is there."""
-    unknown = sorted(set(options.student or []) - set(place.students))
-    if unknown:
+    if unknown := sorted(set(wanted or []) - set(place.students)):
         known = ", ".join(place.students)
-        raise CannotStart(f"No {options.lab} of {', '.join(unknown)}. There are: {known}.")
-    return options.student or place.students
+        raise CannotStart(f"No {place.lab.name} of {', '.join(unknown)}. There are: {known}.")
+    return wanted or place.students
 
 
 def mark_all(
@@ -164,21 +164,17 @@ def mark_all(
 ) -> Iterator[Row]:
     """Mark several students at once, but save one by one; yield them in order."""
     run = not options.no_run and (options.feedback or not options.files)
-    seconds = options.run_seconds if run else None
-    with ThreadPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(mark, by, place, row, seconds) for row in rows]
-        try:
-            for job, row in zip(jobs, rows, strict=True):
-                job.result()
-                if row.score:
-                    with unless_broken(row):
-                        place.save(row)
-                yield row
-        finally:  # after Ctrl-C, who has not begun does not begin
-            pool.shutdown(wait=False, cancel_futures=True)
+    job = partial(mark, by, place, options.run_seconds if run else None)
+    # After Ctrl-C, who has not begun does not begin: closing cancels them.
+    with ThreadPoolExecutor(options.jobs) as pool, closing(pool.map(job, rows)) as marked:
+        for row in marked:
+            if row.score:
+                with unless_broken(row):
+                    place.save(row)
+            yield row
 
 
-def mark(by: Marker, place: "Files | Course", row: Row, seconds: float | None) -> None:
+def mark(by: Marker, place: "Files | Course", seconds: float | None, row: Row) -> Row:
     """Score one submission and run its notebook (not if ``seconds`` is None)."""
     with unless_broken(row):
         handed_in = cells(place.read(row.student))
@@ -191,9 +187,10 @@ def mark(by: Marker, place: "Files | Course", row: Row, seconds: float | None) -
                 row.troubles.append(f"{e}")
         row.alone = landing.show_score(row.notebook, score)
         row.score = score
+    return row
 
 
-@contextlib.contextmanager
+@contextmanager
 def unless_broken(row: Row) -> Iterator[None]:
     """What breaks with one student is that student's row; the others go on."""
     try:

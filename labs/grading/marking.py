@@ -27,21 +27,13 @@ class NoRun(Exception):
 
 @dataclass
 class Score:
-    """What scoring one submission gave.
-
-    Attributes:
-        points: of each test cell, in the notebook's order.
-        failures: of each test cell that failed.
-        troubles: cells of the student's that raised or hung, in words.
-        left_out: lines of the student's own cells that did not run.
-        whole: whether all lines of the student's own cells ran.
-    """
+    """What scoring one submission gave; names of test cells are keys, in the notebook's order."""
 
     points: dict[str, float] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    whole: bool = False
+    troubles: list[str] = field(default_factory=list)  # cells of the student's that raised or hung
+    left_out: list[str] = field(default_factory=list)  # lines of the student's that did not run
+    whole: bool = False  # whether all lines of the student's own cells ran
 
     @property
     def total(self) -> float:
@@ -60,13 +52,9 @@ class Marker:
         seconds: float = 20,
         start: Start | None = None,
     ) -> None:
-        """Prepare to mark.
+        """Prepare to mark a lab; each call of a student's function may take some seconds.
 
-        Args:
-            lab: what is marked.
-            fence: for students' code; without one, a fence with the limits of ``Limits``.
-            seconds: limit of each call of a student's function.
-            start: starts a worker in another way than behind the fence.
+        ``start`` starts a worker in another way than behind the fence.
         """
         self.lab, self.seconds = lab, seconds
         self.fence = replace(fence or Fence(), files=beside(lab.path.parent))
@@ -112,12 +100,12 @@ class Marker:
         Raises:
             NoRun: it took too long, or broke.
         """
-        line = (
-            "python -m nbconvert --to notebook --execute --allow-errors --stdin --output executed "
-            f"--ExecutePreprocessor.timeout={max(1, int(seconds / 3))} "
-            "--ExecutePreprocessor.startup_timeout=120 "
-            "--ExecutePreprocessor.interrupt_on_timeout=True >&2 && exec cat executed.ipynb"
+        settings = (
+            f"timeout={max(1, int(seconds / 3))} startup_timeout=120 interrupt_on_timeout=True"
         )
+        options = " ".join(f"--ExecutePreprocessor.{one}" for one in settings.split())
+        run = f"python -m nbconvert --to notebook --execute --allow-errors --stdin {options}"
+        line = f"{run} --output executed >&2 && exec cat executed.ipynb"
         # Files without a name; the fence's limit of a file's size holds for them, too.
         with TemporaryFile() as given, TemporaryFile() as executed, TemporaryFile() as log:
             given.write(notebook.encode())

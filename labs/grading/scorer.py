@@ -1,15 +1,14 @@
 """The trusted side: runs the lab's test cells and says which hold. No student's code runs here.
 
 In its namespace each function that the lab asks for is a proxy. Calling it sends the arguments to
-the worker and waits; what comes back is of exact, built-in types (``labs.fence.frames``). An answer is fetched
-in the same way before the cell that reads it. A mark is made here and nowhere else.
+the worker and waits; what comes back is of exact, built-in types (``frames``).
+An answer is fetched in the same way before the cell that reads it. A mark is made nowhere else.
 """
 
 import ast
 import builtins
 import contextlib
 import os
-import pickle
 import signal
 import threading
 import time
@@ -86,7 +85,7 @@ class Link:
 
     def ask(self, what: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Return what the worker answers; a StudentError if it raised, hung or died."""
-        body = _pickled((args, kwargs))
+        body = cloudpickle.dumps((args, kwargs))  # a test's own classes go with them
         pipe = self._worker()
         self.number += 1
         try:
@@ -201,14 +200,6 @@ def _error(kind: str, words: str, told: str = "") -> StudentError:
     return error
 
 
-def _pickled(arguments: tuple[Any, Any]) -> bytes:
-    """Return trusted arguments as bytes; a class of a test cell goes with them, which is slow."""
-    try:
-        return pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError):
-        return cloudpickle.dumps(arguments)
-
-
 class Proxy:
     """A student's function, seen from here: calling it asks the worker, and gives plain values.
 
@@ -236,19 +227,13 @@ def score(
 ) -> tuple[dict[str, Failure | None], list[str], list[str]]:
     """Run the lab's test cells in this process, which shall do nothing else.
 
-    Args:
-        seconds: after which the process is ended.
-        start: of a worker.
-        lab: its setup and tests run here.
-        job: see ``Link``.
-
     Returns:
         What each test cell came to, what went wrong in cells, and what was left out of them.
 
     Raises:
         NoMark: the marking itself broke.
     """
-    signal.alarm(seconds)
+    signal.alarm(seconds)  # then it ends, also where Python cannot stop
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)

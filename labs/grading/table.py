@@ -15,24 +15,15 @@ from labs.grading.marking import Score
 
 @dataclass
 class Row:
-    """What marking one student gave, and what there is to say.
-
-    Attributes:
-        score: by the tests; None if there is no mark.
-        notebook: what the teacher keeps, with the outputs of its run.
-        alone: tests that passed in the scoring, and failed in the notebook run.
-        written: of the written questions, in words.
-        late: what was taken off for being late, in words.
-        troubles: what a person should look at.
-    """
+    """What marking one student gave, and what there is to say."""
 
     student: str
-    score: Score | None = None
-    notebook: NotebookNode | None = None
-    alone: list[str] = field(default_factory=list)
-    written: str = ""
-    late: str = ""
-    troubles: list[str] = field(default_factory=list)
+    score: Score | None = None  # None if there is no mark
+    notebook: NotebookNode | None = None  # what the teacher keeps, with the outputs of its run
+    alone: list[str] = field(default_factory=list)  # tests that failed in the notebook run only
+    written: str = ""  # what the written questions got
+    late: str = ""  # what was taken off for being late
+    troubles: list[str] = field(default_factory=list)  # what a person should look at
 
     @property
     def points(self) -> str:

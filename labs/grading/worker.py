@@ -46,7 +46,7 @@ def work(pipe: Connection) -> None:
                 with contextlib.suppress(*() if must else (BaseException,)):
                     exec(statement, namespace)
         except BaseException as e:
-            troubles.append([number, _words(e)])
+            troubles.append([number, f"{type(e).__name__}: {_text(e)}"])
     send(pipe, {"loaded": troubles, "left_out": left_out})
     while True:
         head, body = receive(pipe, trusted=True)
@@ -120,10 +120,6 @@ def _place(error: BaseException) -> list[int]:
         if found := re.fullmatch(_FILE.format(r"(\d+)"), frame.filename):
             return [int(found[1]), frame.lineno or 0]
     return []
-
-
-def _words(error: BaseException) -> str:
-    return ": ".join(part for part in (type(error).__name__, _text(error)) if part)
 
 
 def _text(error: BaseException) -> str:
