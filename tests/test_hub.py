@@ -82,12 +82,15 @@ def test_a_list_without_valid_names_is_refused(
         load(monkeypatch, tmp_path, text)
     with pytest.raises(SystemExit, match=f"{REFUSED}.*cannot be read"):
         load(monkeypatch, tmp_path, STUDENTS=str(tmp_path / "absent"))
+    (tmp_path / "latin").write_bytes("Zoë\n".encode("latin-1"))
+    with pytest.raises(SystemExit, match=f"{REFUSED}.*cannot be read"):
+        load(monkeypatch, tmp_path, STUDENTS=str(tmp_path / "latin"))
 
 
 def test_only_the_list_may_log_in_and_only_loopback_is_public(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    c = load(monkeypatch, tmp_path, "Ada admin # teacher\n\nbob\n")
+    c = load(monkeypatch, tmp_path, "\ufeffAda admin # teacher\n\nbob\n")
     assert c.Authenticator.allowed_users == {"Ada", "bob"}
     assert c.Authenticator.admin_users == {"Ada"}
     assert c.Authenticator.allow_all is False and c.Authenticator.allow_existing_users is False

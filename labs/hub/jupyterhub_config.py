@@ -15,11 +15,7 @@ UNSAFE = ("dummy", "null", "sharedpassword", "native", "firstuse")
 HERE = Path(__file__).resolve().parent
 
 c = get_config()  # noqa: F821  JupyterHub defines it
-chosen = {
-    name.removeprefix(PREFIX): value.strip()
-    for name, value in os.environ.items()
-    if name.startswith(PREFIX)
-}
+chosen = {k.removeprefix(PREFIX): v.strip() for k, v in os.environ.items() if k.startswith(PREFIX)}
 
 
 def required(name: str, meaning: str) -> str:
@@ -42,8 +38,8 @@ else:
         sys.exit(f"This hub does not start: {authenticator!r} does not tell students apart.")
     c.JupyterHub.authenticator_class = authenticator
     try:
-        text = Path(required("STUDENTS", "a file with one name a line")).read_text("utf-8")
-    except OSError as error:
+        text = Path(required("STUDENTS", "a file with one name a line")).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         sys.exit(f"This hub does not start: the list of students cannot be read: {error}.")
     lines = [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
 for words in lines:
@@ -79,7 +75,7 @@ c.Spawner.cpu_limit = 1.0
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a whole class presses the button at once
 c.JupyterHub.concurrent_spawn_limit = 0
 c.Spawner.environment = {
-    name: chosen[name] for name in ("COURSE_REPOSITORY", "COURSE_BRANCH") if chosen.get(name)
+    name: chosen.get(name, "") for name in ("COURSE_REPOSITORY", "COURSE_BRANCH")
 }
 if trial:  # processes of this account: students are not kept apart, and no limit is enforced
     c.JupyterHub.spawner_class = "simple"
