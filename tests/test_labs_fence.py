@@ -305,6 +305,22 @@ found = str([libc.unshare(0x10000000), libc.ptrace(0, 0, 0, 0), libc.memfd_creat
     assert report(by, look) == "[-1, -1, -1]"
 
 
+def test_a_worker_stays_the_first_that_the_system_ends_for_memory(by: Marker) -> None:
+    look = """
+import os
+file = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+for value in (b"-1000", b"0"):
+    try:
+        os.write(file, value)
+    except OSError:
+        pass
+found = os.pread(file, 9, 0).decode().strip()
+"""
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    may_raise_limits = int(status["CapEff"], 16) >> 24 & 1  # CAP_SYS_RESOURCE; some roots lack it
+    assert report(by, look) == ("1000" if may_raise_limits else "0")
+
+
 def test_a_worker_opens_no_unusual_socket(by: Marker) -> None:
     look = """
 import socket

@@ -119,7 +119,26 @@ def double(x):
 def test_an_answer_that_never_ends_is_not_waited_for(by: Marker) -> None:
     score = by.score(tiny_lab.handed_in(double=TRICKLE))
     assert score.points == FULL | {"test_double": 0.0}
-    assert "took longer than 1 s" in score.failures["test_double"].words
+    assert "it took too long" in score.failures["test_double"].words
+
+
+POSITION = """
+import gc
+from multiprocessing.connection import Connection
+def double(x):
+    if x > 3:
+        pipe = next(one for one in gc.get_objects() if type(one) is Connection)
+        pipe.send_bytes(b" " * (4000 + x) + b"an error in JSON has a place")
+        pipe.send_bytes(b"")
+    return 2 * x
+"""
+
+
+def test_what_is_said_of_a_forged_answer_tells_nothing_of_hidden_inputs(by: Marker) -> None:
+    score = by.score(tiny_lab.handed_in(double=POSITION))
+    assert score.points == FULL | {"test_double": 0.0}
+    told = score.failures["test_double"].told
+    assert told == "A hidden test failed: double gave no answer: what came is no JSON, or too long"
 
 
 # --- What is handed in -------------------------------------------------------------------------
@@ -162,7 +181,7 @@ def test_links_and_pipes_are_not_followed(inbox: Path, lab: Lab) -> None:
         (b'{"cells": 3}', "no notebook"),
         (b'{"worksheets": []}', "no notebook"),
         (b'{"cells": [{"cell_type": "code", "source": [1]}]}', "no notebook"),
-        (json.dumps({"cells": [{}] * 3000}).encode(), "more than 2000 cells"),
+        (json.dumps({"cells": [{}] * 3000}).encode(), "more than 400 cells"),
         (bytes(21 << 20), "21 MB"),
         (None, "There is no"),
     ],

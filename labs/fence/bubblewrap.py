@@ -34,6 +34,9 @@ ISOLATED = """--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-
 # What a fenced process imports of this course: no test, no solution of a lab.
 OURS = """vizhelpers labs/fence/__init__.py labs/fence/frames.py labs/grading/__init__.py
 labs/grading/worker.py"""
+# If memory ends, this is what the system stops, and not the teacher's programs. Said by root who
+# may raise limits, it cannot be taken back inside.
+FIRST_TO_END = ["sh", "-c", 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', "sh"]
 OUTSIDE = ("PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # what systemd-run asks for
 TOOLS = ("bwrap", "setpriv", "prlimit")
 # The whole environment of a fenced process; nothing of the teacher's is in it. One thread for each
@@ -153,7 +156,12 @@ class Fence:
             closed = stack.enter_context(_unnamed(calls.closed()))
             inside = ["--seccomp", str(closed), "--", *_limited(self.limits, user), *program]
             process = subprocess.Popen(
-                [*group.command, *_bubblewrap(self.limits.disk, user, handed), *inside],
+                [
+                    *FIRST_TO_END,
+                    *group.command,
+                    *_bubblewrap(self.limits.disk, user, handed),
+                    *inside,
+                ],
                 env={name: os.environ[name] for name in OUTSIDE if name in os.environ},
                 pass_fds=[closed, *handed.values(), *keep],
                 start_new_session=True,
@@ -199,9 +207,7 @@ def _limited(limits: Limits, user: int | None) -> list[str]:
     if user is not None:
         line += f"setpriv --reuid {user} --regid {user} --clear-groups".split()
         line += ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]
-    # If memory ends, this is what the system stops, and not the teacher's programs.
-    begin = 'echo 1000 > /proc/self/oom_score_adj; cp -r /lab/. .; exec "$@"'
-    return [*line, "sh", "-c", begin, "sh"]
+    return [*line, "sh", "-c", 'cp -r /lab/. .; exec "$@"', "sh"]
 
 
 @cache

@@ -18,7 +18,10 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 class Broken(Exception):
-    """The other side closed the pipe, or sent what nobody asked for."""
+    """The other side closed the pipe, or sent what nobody asked for.
+
+    Its words are the same for all: a number in them could tell what a function was given.
+    """
 
 
 def send(pipe: Connection, head: dict[str, Any], body: bytes = b"") -> None:
@@ -27,7 +30,7 @@ def send(pipe: Connection, head: dict[str, Any], body: bytes = b"") -> None:
         pipe.send_bytes(json.dumps(head).encode())
         pipe.send_bytes(body)
     except OSError as e:
-        raise Broken(f"the pipe is closed ({e.strerror})") from e
+        raise Broken("the pipe is closed") from e
 
 
 def receive(pipe: Connection, trusted: bool = False) -> tuple[dict[str, Any], bytes]:
@@ -38,7 +41,7 @@ def receive(pipe: Connection, trusted: bool = False) -> tuple[dict[str, Any], by
     except EOFError as e:
         raise Broken("the process ended") from e
     except (OSError, ValueError, RecursionError) as e:
-        raise Broken(f"what came is no JSON, or too long ({e})") from e
+        raise Broken("what came is no JSON, or too long") from e
     if not isinstance(head, dict):
         raise Broken("what came is no JSON object")
     return head, body
@@ -93,7 +96,7 @@ def unpack(head: Any, body: bytes) -> Any:
     try:
         value = unpacked(head)
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as e:
-        raise Broken(f"what came back is no plain value ({e})") from e
+        raise Broken("what came back is no plain value") from e
     if rest.read(1):
         raise Broken("what came back has more bytes than its arrays")
     return value

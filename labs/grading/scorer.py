@@ -50,10 +50,6 @@ class StudentError(Exception):
 _KINDS = {name: type(name, (StudentError, getattr(builtins, name)), {}) for name in RAISED.split()}
 
 
-class TooLate(Broken):
-    """The worker did not answer in time, and was ended."""
-
-
 class Unfair(BaseException):
     """Something broke that the student is not to blame for: no mark may come of it."""
 
@@ -80,7 +76,7 @@ class Link:
         self.troubles: dict[int, str] = {}
         self.left_out: list[str] = []
         self.number = self.tries = 0
-        self.slow: set[str] = set()
+        self.broke: set[str] = set()  # names of functions that hung, or ended the worker
         self.left: float = PATIENCE * job["seconds"]
 
     def ask(self, what: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -90,7 +86,7 @@ class Link:
         self.number += 1
         try:
             # A function that hung once shall not use up the time of all others.
-            with self._within(self._limit() / (4 if name in self.slow else 1)):
+            with self._within(self._limit() / (4 if name in self.broke else 1)):
                 send(pipe, {"number": self.number, "do": what, "name": name}, body)
                 head, arrays = receive(pipe)
                 if head.get("number") != self.number:
@@ -98,8 +94,7 @@ class Link:
                 if "raised" not in head:
                     return unpack(head.get("value"), arrays)
         except Broken as e:
-            if isinstance(e, TooLate):
-                self.slow.add(name)
+            self.broke.add(name)
             raise _error("", f"{name} gave no answer: {self.close() or e}") from None
         raise self._raised(name, head)
 
@@ -108,7 +103,7 @@ class Link:
 
     @contextlib.contextmanager
     def _within(self, seconds: float, counts: bool = True) -> Iterator[None]:
-        """End the worker after some seconds, so that nothing waits for it any longer: TooLate."""
+        """End the worker after some seconds, so that nothing waits for it any longer: Broken."""
         late, run, begun = threading.Event(), self.run, time.monotonic()
 
         def end() -> None:
@@ -121,7 +116,7 @@ class Link:
         try:
             yield
         except Broken as e:
-            raise (TooLate(f"it took longer than {seconds:g} s") if late.is_set() else e) from e
+            raise (Broken("it took too long") if late.is_set() else e) from e
         finally:
             timer.cancel()
             self.left -= (time.monotonic() - begun) * counts
