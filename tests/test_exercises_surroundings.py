@@ -40,6 +40,8 @@ def no_grad_and_set_defaults() -> Iterator[None]:
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
+        # torch 2.6 asks the context that it keeps, None, for its device.
+        vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
         torch.use_deterministic_algorithms(False)
 
 

@@ -21,6 +21,9 @@ def _default_device() -> torch.device | None:
 def _set_default_device(device: torch.device | None) -> None:
     if _default_device() != device:
         torch.set_default_device(device)
+    if device is None and hasattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context"):
+        # torch 2.6 asks the context that is kept here, None, for its device.
+        del torch._GLOBAL_DEVICE_CONTEXT.device_context
 
 
 def _modes() -> tuple[int, int, Any]:
