@@ -316,7 +316,8 @@ for value in (b"-1000", b"0"):
         pass
 found = os.pread(file, 9, 0).decode().strip()
 """
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     may_raise_limits = int(status["CapEff"], 16) >> 24 & 1  # CAP_SYS_RESOURCE; some roots lack it
     assert report(by, look) == ("1000" if may_raise_limits else "0")
 

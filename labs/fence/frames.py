@@ -13,6 +13,7 @@ from typing import Any
 
 LONGEST, LONGEST_HEAD = 64 << 20, 4 << 20  # JSON takes twenty times its length in memory
 MOST_AXES, LARGEST_AXIS = 32, 1 << 40
+MOST_KEYS = 5_000  # of a dict: numbers can be chosen so that each key is compared with all others
 _DTYPE = re.compile(r"[<|](b1|[iuf][1248]|f16|c8|c16|U\d{1,6})")
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -89,8 +90,10 @@ def unpack(head: Any, body: bytes) -> Any:
             return [unpacked(one) for one in head]
         if head.keys() == {"dtype", "shape"}:
             return _array(head["dtype"], head["shape"], rest)
-        if head.keys() != {"pairs"} or any(type(key) not in _PLAIN for key, _ in head["pairs"]):
-            raise ValueError("neither an array nor a dict of plain keys")
+        if head.keys() != {"pairs"} or len(head["pairs"]) > MOST_KEYS:
+            raise ValueError("neither an array nor a small dict")
+        if any(type(key) not in _PLAIN for key, _ in head["pairs"]):
+            raise ValueError("a key that is no text or number")
         return {key: unpacked(one) for key, one in head["pairs"]}
 
     try:
