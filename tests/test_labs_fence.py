@@ -236,6 +236,32 @@ def test_two_runs_at_once_have_two_users_and_none_is_seen_by_the_other(by: Marke
     assert len(set(seen)) == (2 if os.geteuid() == 0 else 1)
 
 
+BUSY = """
+import os, sys, time
+end = time.time() + 4
+for _ in range(int(sys.argv[1]) - 1):
+    if not os.fork():
+        os.setsid()
+        break
+while time.time() < end:
+    pass
+print(time.process_time(), flush=True)
+"""
+
+
+def test_many_busy_processes_of_one_run_leave_time_to_another(by: Marker) -> None:
+    if by.fence.lacks:
+        pytest.skip(f"no cgroup may be written to on this machine: {by.fence.lacks}")
+    pair = [
+        by.fence.start(["python", "-c", BUSY, processes], stdout=subprocess.PIPE)
+        for processes in ("20", "1")
+    ]
+    many, one = (sum(map(float, run.process.communicate()[0].split())) for run in pair)
+    for run in pair:
+        run.end()
+    assert one > many / 4, f"{one} s for one process, {many} s for twenty"
+
+
 def test_only_python_the_environment_and_this_submission_are_there(by: Marker) -> None:
     """Not nbgrader's exchange, other people's homes, the configuration of this machine."""
     look = """

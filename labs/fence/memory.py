@@ -1,17 +1,18 @@
-"""A memory limit for a run as a whole: a scope of systemd, or a cgroup of version 2 or 1."""
+"""A memory limit, and a fair share of time, for a run: a scope of systemd, or a cgroup."""
 
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 SYSTEMD = "systemd"
 CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))  # version 2, version 1
+CPU = Path("/sys/fs/cgroup/cpu")  # version 1; in version 2 one folder is for both
 
 
 @dataclass
@@ -51,21 +52,34 @@ def means() -> str:
 
 @contextmanager
 def group(most: int) -> Iterator[Group]:
-    """Make a group whose processes may use ``most`` bytes together; without means, no group."""
+    """Make a group whose processes may use ``most`` bytes together; without means, no group.
+
+    All its processes together get as much time of the processors as one process of another run.
+    """
     if means() in ("", SYSTEMD):
         yield Group(most, _scope(most) if means() else [])
         return
-    for old in Path(means()).glob("labs-grade-*"):  # of a program that was killed
-        with suppress(OSError):
-            if not Path("/proc", old.name.split("-")[2]).exists():
-                old.rmdir()
-    path = _made_in(Path(means()))
-    try:
+    with ExitStack() as stack:
+        path = stack.enter_context(_folder(Path(means())))
         for name, value in _values(most).items():
             if (path / name).exists():
                 (path / name).write_text(str(value))
+        paths = [path]
+        if os.access(CPU, os.W_OK):
+            paths.append(stack.enter_context(_folder(CPU)))
         join = 'echo $$ > "$0"/cgroup.procs && exec "$@"'
-        yield Group(most, ["sh", "-c", join, str(path)], path)
+        yield Group(most, [word for one in paths for word in ("sh", "-c", join, str(one))], path)
+
+
+@contextmanager
+def _folder(place: Path) -> Iterator[Path]:
+    for old in place.glob("labs-grade-*"):  # of a program that was killed
+        with suppress(OSError):
+            if not Path("/proc", old.name.split("-")[2]).exists():
+                old.rmdir()
+    path = _made_in(place)
+    try:
+        yield path
     finally:
         for _ in range(100):  # until the last of its processes has ended
             with suppress(OSError):
@@ -86,5 +100,5 @@ def _values(most: int) -> dict[str, int]:
 
 def _scope(most: int) -> list[str]:
     user = [] if os.geteuid() == 0 else ["--user"]
-    limits = ["-p", f"MemoryMax={most}", "-p", "MemorySwapMax=0"]
+    limits = ["-p", f"MemoryMax={most}", "-p", "MemorySwapMax=0", "-p", "CPUWeight=100"]
     return ["systemd-run", *user, "--scope", "--quiet", "--collect", *limits]
