@@ -26,6 +26,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks.hub.notebooks import Notebook
 from benchmarks.hub.student import Failed, Student, connect
+from labs.hub import __main__ as trial
 from labs.hub import run
 from labs.hub.run import HERE, LocalHub
 from tools.browser import REQUIRED
@@ -204,21 +205,50 @@ def test_a_trial_that_is_interrupted_twice_leaves_no_process(
 ) -> None:
     command = [sys.executable, "-m", "labs.hub", f"--port={random_port()}", f"--state={tmp_path}"]
     command += [f"--repository={repository}"]
-    with subprocess.Popen(command, cwd=run.ROOT, stdout=subprocess.PIPE, text=True) as trial:
-        assert trial.stdout is not None
+    with subprocess.Popen(command, cwd=run.ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
-            for line in trial.stdout:
+            for line in process.stdout:
                 if "Stop it with Ctrl-C" in line:
                     break
             assert len(running(tmp_path)) >= 2, "the proxy and the hub were not recognised"
             for number in signals:
-                trial.send_signal(number)
+                process.send_signal(number)
                 time.sleep(0.2)
-            readable, _, _ = select.select([trial.stdout], [], [], 60)
-            assert readable and "Everything has been stopped" in trial.stdout.read()
+            readable, _, _ = select.select([process.stdout], [], [], 60)
+            assert readable and "Everything has been stopped" in process.stdout.read()
         finally:
-            trial.terminate()
+            process.terminate()
     assert left_over(tmp_path) == []
+
+
+def test_the_trial_commits_each_student_edition_to_the_same_history(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    editions = iter([{"one.txt": "1", "two.txt": "2"}, {"one.txt": "new"}])
+
+    def publish(address: str, folder: Path, *, site: bool) -> None:
+        (folder / "student").mkdir(parents=True)
+        for name, text in next(editions).items():
+            (folder / "student" / name).write_text(text)
+
+    monkeypatch.setattr(trial, "publish", publish)
+    git = ["git", f"--git-dir={trial.commit_student_edition(tmp_path / 'new' / 'state')}"]
+    assert trial.commit_student_edition(tmp_path / "new" / "state") == git[1].partition("=")[2]
+    log = [*git, "log", "--format=", "--name-status"]
+    shown = subprocess.run(log, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert [line.split() for line in shown if line] == [
+        ["M", "one.txt"],
+        ["D", "two.txt"],
+        ["A", "one.txt"],
+        ["A", "two.txt"],
+    ]
+
+
+def test_a_port_in_use_is_named(hub: LocalHub, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=f"Port {hub.port} cannot be used"):
+        LocalHub(tmp_path, ["ada"], port=hub.port).__enter__()
+    assert running(tmp_path) == []
 
 
 def test_the_trial_says_how_to_install_the_proxy(

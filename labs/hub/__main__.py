@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from labs.hub.run import ROOT, LocalHub, Missing
-from tools.publish import publish
+from tools.publish import PublishError, publish
 
 
 def main() -> None:
@@ -36,8 +36,8 @@ def main() -> None:
             )
             sys.stdout.flush()
             signal.pause()
-    except Missing as missing:
-        sys.exit(str(missing))
+    except (Missing, PublishError, RuntimeError) as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.stdout.write("\nEverything has been stopped; students' files are kept.\n")
 
@@ -52,15 +52,14 @@ def stop_once(*_: object) -> None:
 def commit_student_edition(state: Path) -> str:
     """Write the student edition, commit it to ``state/course.git`` and return that path."""
     repository = state / "course.git"
+    if not repository.exists():
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
     with tempfile.TemporaryDirectory() as folder:
         publish("https://hub.example.org/course", Path(folder) / "published", site=False)
         tree = Path(folder) / "published" / "student"
         git = ["git", f"--git-dir={repository}", f"--work-tree={tree}"]
         git += ["-c", "user.name=course", "-c", "user.email=course@localhost"]
-        steps = [["add", "--all"], ["commit", "--quiet", "--allow-empty", "--message=Course"]]
-        if not repository.exists():
-            steps.insert(0, ["init", "--quiet", "--initial-branch=main"])
-        for step in steps:
+        for step in (["add", "--all"], ["commit", "-q", "--allow-empty", "--message=Course"]):
             subprocess.run([*git, *step], check=True)
     return str(repository)
 

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,11 +38,7 @@ def proxy_program() -> str | None:
 class LocalHub:
     """A proxy and a hub as two processes of this account, which stop when the context ends.
 
-    Attributes:
-        address: of the proxy, for browsers.
-        password: of all students.
-        token: for JupyterHub's REST API.
-        proxy, hub: the processes; None before they are started.
+    Browsers open ``address``; all students have ``password``; ``token`` is for the REST API.
     """
 
     def __init__(
@@ -106,11 +103,15 @@ class LocalHub:
         return self
 
     def start_proxy(self) -> None:
-        """Start the proxy and wait until it answers."""
+        """Start the proxy and wait until it answers; raise RuntimeError if it cannot."""
+        try:
+            socket.create_server((LOOPBACK, self.port)).close()
+        except OSError as error:  # otherwise the answer would be another program's
+            raise RuntimeError(f"Port {self.port} cannot be used: {error}.") from error
         command = [self.program, f"--ip={LOOPBACK}", f"--port={self.port}"]
         command += [f"--api-ip={LOOPBACK}", f"--api-port={self.api_port}"]
-        command += [f"--default-target={self.hub_address}"]
-        command += [f"--error-target={self.hub_address}/hub/error"]
+        hub = self.hub_address
+        command += [f"--default-target={hub}", f"--error-target={hub}/hub/error"]
         self._start("proxy", command, f"{self.address}/", highest=599)
 
     def start_hub(self) -> None:
