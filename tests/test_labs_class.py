@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -130,7 +131,11 @@ def test_a_class_is_marked_and_an_attacker_gains_nothing_and_harms_nobody(
     assert main(["tiny", "--course", str(course), "--student", "eve", "--no-run"]) == 0
     assert held(course) == before
     assert main(["tiny", "--course", str(course), "--student", "ada", "--no-run"]) == 0
-    assert held(course)["ada"]["written"][:3] == (None, 3.5, 4.0)
+    assert held(course)["ada"]["written"] == (None, 3.5, 4.0, False)  # read, and unchanged
+    notebook = course / "submitted" / "ada" / "tiny" / "tiny.ipynb"
+    notebook.write_text(notebook.read_text().replace("I multiplied.", "I added."))
+    assert main(["tiny", "--course", str(course), "--student", "ada", "--no-run"]) == 0
+    assert held(course)["ada"]["written"] == (None, 3.5, 4.0, True)  # to be read again
 
     # What the teacher returns.
     place = CourseDirectory(root=str(course), assignment_id="tiny")
@@ -220,6 +225,19 @@ def test_bad_arguments_name_what_was_given_what_there_is_and_the_way_on(
     assert "--files" in refused(
         "tiny", "--course", course, "--files", "a.ipynb", "--student", "ada"
     )
+
+
+def test_a_folder_whose_name_is_a_script_is_no_student(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "<svg onload=alert(1)>"
+    shutil.copytree(course / "submitted" / "bob", course / "submitted" / name)
+    try:
+        assert main(["tiny", "--course", str(course), "--student", name, "--no-run"]) == 1
+        assert "LOOK: no mark: rename the folder" in capsys.readouterr().out
+        assert name not in held(course)
+    finally:
+        shutil.rmtree(course / "submitted" / name)
 
 
 def test_files_are_marked_one_by_one_and_a_broken_one_stops_nobody(

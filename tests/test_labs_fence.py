@@ -134,7 +134,7 @@ found += f"; {{written >> 20}}"
 def test_memory_ends_the_function_and_not_the_machine(by: Marker) -> None:
     # Large pieces, so that what is left after the last one suffices for the answer.
     grab = "def double(x):\n    return len([bytearray(1 << 24) for _ in range(2000)])"
-    score = by.score(tiny_lab.handed_in(double=grab))
+    score = Marker(by.lab, fence=by.fence, seconds=10).score(tiny_lab.handed_in(double=grab))
     assert score.points == FULL | {"test_double": 0.0}
     assert score.failures["test_double"].kind == "MemoryError"
 
@@ -269,7 +269,9 @@ import os
 found = [p for p in PLACES if os.path.exists(p)] + os.listdir("/etc") + os.listdir("/lab")
 """
     places = ["/usr/local/share", "/srv", "/var", "/home", "/mnt", "/opt", "/run", "/sys", "/boot"]
-    shown = {part for path in python_files() for part in map(str, Path(path).parents)}
+    shown = {
+        part for path in [*python_files(), f"{ROOT}/x"] for part in map(str, Path(path).parents)
+    }
     places = [place for place in places if place not in shown]
     places += [f"{ROOT}/labs/source", f"{ROOT}/labs/md", f"{ROOT}/tests", f"{ROOT}/.git"]
     found = report(by, look.replace("PLACES", repr(places)))

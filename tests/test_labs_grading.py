@@ -23,6 +23,7 @@ from labs.grading.marking import Marker
 pytest_plugins = ("tiny_marking",)
 LABS = sorted(path.parent.name for path in (ROOT / "labs" / "source").glob("*/*.ipynb"))
 FULL = tiny_lab.POINTS
+Wrong = tuple[dict[str, str], dict[str, float]]  # changed cells, and the points that are left
 
 
 # --- The six labs ------------------------------------------------------------------------------
@@ -59,25 +60,37 @@ def touched(lab: Lab, changed: set[str]) -> set[str]:
     return {cell.name for cell in lab.tests if names(cell.source, ast.Load) & given}
 
 
+def together(lab: Lab, wrong: dict[str, Wrong]) -> list[tuple[set[str], dict[str, Wrong]]]:
+    """Group submissions whose changed cells are seen by other tests: one scoring does for all."""
+    groups: list[tuple[set[str], dict[str, Wrong]]] = []
+    for mistake, (changed, deserved) in wrong.items():
+        seen = touched(lab, set(changed))
+        assert deserved.keys() <= seen, mistake
+        free = next((group for group in groups if not group[0] & seen), None)
+        if free is None:
+            groups.append((seen, {mistake: (changed, deserved)}))
+        else:
+            free[0].update(seen)
+            free[1][mistake] = (changed, deserved)
+    return groups
+
+
 @pytest.mark.parametrize("name", LABS)
-def test_solutions_get_all_untouched_gets_nothing_and_mistakes_what_they_deserve(
-    name: str,
-) -> None:
+def test_solutions_get_all_untouched_gets_nothing_and_mistakes_what_they_deserve(name: str) -> None:
     lab = Lab.find(ROOT / "labs", name)
     full = {cell.name: float(cell.points) for cell in lab.tests}
     solved = [Cell(c.kind, c.source, c.name) for c in lab.cells]
     submissions = importlib.import_module(f"lab_submissions.{name}")
-    wrong = submissions.WRONG | submissions.CHEATS
     by = Marker(lab, start=forked)
     assert by.score(solved).points == full
     assert by.score([untouched(c, lab) for c in solved]).points == dict.fromkeys(full, 0.0)
-    for mistake, (changed, deserved) in wrong.items():
-        seen = touched(lab, set(changed))
-        assert deserved.keys() <= seen, mistake
+    for seen, group in together(lab, submissions.WRONG | submissions.CHEATS):
+        changed = {k: text for cells, _ in group.values() for k, text in cells.items()}
+        deserved = {k: points for _, lost in group.values() for k, points in lost.items()}
         by.lab = replace(lab, cells=tuple(c for c in lab.cells if not c.test or c.name in seen))
         score = by.score([replace(c, source=changed.get(c.name, c.source)) for c in solved])
         wanted = {cell: points for cell, points in (full | deserved).items() if cell in seen}
-        assert score.points == wanted, f"{mistake}: {score.failures}"
+        assert score.points == wanted, f"{[*group]}: {score.failures}"
 
 
 # --- What a submission may try, on the tiny lab ------------------------------------------------

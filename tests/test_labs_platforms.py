@@ -1,5 +1,4 @@
 """Notebooks come from downloads of Moodle and Canvas, and marks go back in tables for them."""
-# ruff: noqa: E402
 
 import csv
 import io
@@ -18,7 +17,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("nbgrader", reason="marking needs the course's tools; Colab has none")
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # see labs/grade
 
 from nbgrader.api import Gradebook
 from nbgrader.apps.zipcollectapp import ZipCollectApp
@@ -365,10 +363,7 @@ def test_harmless_cells() -> None:
 
 def nbgrader(course: Path, *words: str) -> str:
     """Run nbgrader as a teacher does; return what it says."""
-    start = (
-        "import sys; sys.modules['rfc3987_syntax'] = None\n"
-        "from nbgrader.apps import NbGraderApp; NbGraderApp.launch_instance()"
-    )
+    start = "from nbgrader.apps import NbGraderApp; NbGraderApp.launch_instance()"
     done = subprocess.run(
         [sys.executable, "-c", start, *words],
         cwd=course,

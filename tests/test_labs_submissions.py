@@ -96,8 +96,8 @@ def test_what_is_no_frame_breaks_the_pipe_and_nothing_else(head: bytes | None) -
     ours, theirs = Pipe()
     with ours, theirs:
         if head is not None:
-            threading.Thread(target=lambda: theirs.send_bytes(head), daemon=True).start()
-            threading.Timer(0.2, theirs.close).start()
+            send = lambda: [theirs.send_bytes(one) for one in (head, b"")]  # noqa: E731
+            threading.Thread(target=send, daemon=True).start()
         else:
             theirs.close()
         with pytest.raises(frames.Broken):

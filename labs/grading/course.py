@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -15,11 +16,12 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGrader
 from nbgrader.preprocessors import AssignLatePenalties, OverwriteCells, SaveAutoGrades
 
-from labs.grading.lab import CannotStart, Lab
+from labs.grading.lab import CannotStart, Lab, NoMark
 from labs.grading.submission import read
-from labs.grading.table import Row, number
+from labs.grading.table import Row, number, say
 from labs.plugins import timestamps
 
+NAME = re.compile(r"[\w.,@+ -]+")
 STRUCTURE = os.path.join("{nbgrader_step}", "{student_id}", "{assignment_id}")
 
 
@@ -51,10 +53,15 @@ class Course:
         self.submitted = self.root / self.folder.submitted_directory
         folders = sorted(self.submitted.glob("*"))
         self.students = [one.name for one in folders if os.path.lexists(one / lab)]
+        if self.root.stat().st_mode & 0o077:
+            say(
+                f"Other accounts of this computer can look into the course: chmod 700 {self.root}",
+                sys.stderr,
+            )
         if not self.students:
             raise CannotStart(
                 f"Nobody handed in {lab}: there is no {self.submitted}/*/{lab}. "
-                "Run `nbgrader collect` first, or mark notebooks with --files."
+                "Run `nbgrader zip_collect` or `collect` first, or mark notebooks with --files."
             )
 
     def _check(self) -> None:
@@ -76,7 +83,7 @@ class Course:
             how = " --force" if held else ""
             raise CannotStart(
                 f"{lab.name}: the gradebook of {self.root} {why}. "
-                f"Run `nbgrader generate_assignment {lab.name}{how}` there."
+                f"Run `../.uv/bin/uv run nbgrader generate_assignment {lab.name}{how}` there."
             )
 
     def gradebook(self) -> Gradebook:
@@ -85,6 +92,8 @@ class Course:
 
     def read(self, student: str) -> bytes:
         """Return a student's notebook; a NoMark if it is a link, a pipe or too large."""
+        if not NAME.fullmatch(student):  # nbgrader's pages write it into their HTML as it stands
+            raise NoMark("rename the folder: a student's name has letters, digits and . , _ @ + -")
         return read(self.submitted, student, self.lab.name, f"{self.lab.name}.ipynb")
 
     def save(self, row: Row) -> None:
@@ -103,6 +112,7 @@ class Course:
             warnings.simplefilter("ignore")  # of SQLAlchemy, for nbgrader's authors
             book.update_or_create_student(student)
             book.update_or_create_submission(lab, student, timestamp=when)
+            read = self._read_before(book, student, notebook)
         for step in (OverwriteCells, SaveAutoGrades, AssignLatePenalties):
             preprocessor = step(config=self.config)
             preprocessor.log.setLevel(logging.ERROR)
@@ -113,6 +123,12 @@ class Course:
             wrong = {name: held[name] for name in points if held[name] != points[name]}
             if wrong:
                 raise RuntimeError(f"the gradebook has {wrong}, not {points}")
+            for (
+                grade
+            ) in marked.grades:  # nbgrader asks for it to be read again, though nothing changed
+                if grade.name in read:
+                    grade.needs_manual_grade = False
+            book.db.commit()
             penalty = marked.late_submission_penalty
             row.late = f"late: -{number(penalty)}" if penalty else ""
             if written := [g for g in marked.grades if g.name not in points]:
@@ -120,6 +136,22 @@ class Course:
                 got = "waits" if waits else number(sum(grade.score for grade in written))
                 row.written = f"written: {got}"
         self._land(student, notebook, when)
+
+    def _read_before(self, book: Gradebook, student: str, notebook: NotebookNode) -> set[str]:
+        """Return the written answers that a person has given points to, and that are unchanged."""
+        lab, now = self.lab.name, _texts(notebook)
+        path = self.root / self.folder.autograded_directory / student / lab / f"{lab}.ipynb"
+        if not path.is_file():
+            return set()
+        before = _texts(nbformat.read(path, as_version=4))
+        return {
+            grade.name
+            for grade in book.find_submission_notebook(lab, lab, student).grades
+            if grade.manual_score is not None
+            and not grade.needs_manual_grade
+            and grade.name in now
+            and before.get(grade.name) == now[grade.name]
+        }
 
     def _when(self, row: Row) -> datetime | None:
         folder = self.submitted / row.student / self.lab.name
@@ -143,3 +175,9 @@ class Course:
             path = folder / name
             path.write_text(content, encoding="utf-8")
             path.chmod(0o660 if self.folder.groupshared else 0o440)
+
+
+def _texts(notebook: NotebookNode) -> dict[str, tuple[str, float]]:
+    """Return name -> text and most points, of each cell that gives points."""
+    marks = [(cell.metadata.get("nbgrader", {}), cell.source) for cell in notebook.cells]
+    return {m["grade_id"]: (text, m["points"]) for m, text in marks if m.get("grade")}

@@ -6,6 +6,7 @@ tests come from the lab itself, so nothing forged arrives in the teacher's cours
 
 import base64
 import json
+import re
 from typing import Any
 
 import nbformat
@@ -129,13 +130,24 @@ def show_score(notebook: NotebookNode, score: Score) -> list[str]:
         if name not in score.points:
             continue
         failure = score.failures.get(name)
-        seen = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+        seen = [_raised(one) for one in cell.outputs if one.output_type == "error"]
         cell.outputs = []
         if failure:
-            told = "\n".join([failure.told, *(f"In your notebook: {words}" for words in seen)])
+            told = "\n".join([failure.told, *seen])
             cell.metadata.vizhelpers = {"told": told}
             said = f"{failure.kind}: {failure.words}"
             cell.outputs = [_error(failure.kind, failure.words, [failure.line, said])]
         elif seen:
             other.append(name)
     return other
+
+
+def _raised(error: NotebookNode) -> str:
+    """Return what a cell raised in the notebook run, with the last line of the student's."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    cells = [
+        part for part in re.split(r"\n(?=\S*(?:Cell In|File ))", text) if part.startswith("Cell In")
+    ]
+    found = [re.findall(r"^-+> *\d+ (.*)", part, re.MULTILINE) for part in cells[1:]]
+    line = next((f", in your line: {lines[-1].strip()}" for lines in found[::-1] if lines), "")
+    return f"In your notebook: {error.ename}: {error.evalue}{line}"

@@ -129,7 +129,8 @@ class Link:
             words += f" (its cell: {'; '.join(self.troubles.values())})"[:1000]
         known = kind in _KINDS
         said = ": ".join(one for one in (name, "" if known else kind, words) if one)
-        told = f"{name} raised {kind if known else 'an error'}{line}"
+        # Not the line: which one of a thousand is named could tell what the function was given.
+        told = f"{name} raised {kind if known else 'an error'}."
         return _error(kind, f"{said}{line}", told)
 
     def _line(self, at: Any) -> str:
