@@ -215,7 +215,7 @@ def test_no_way_of_holding_memory_is_without_a_limit(by: Marker, attack: str) ->
     if by.fence.lacks:
         pytest.skip(f"no cgroup may be written to on this machine: {by.fence.lacks}")
     limits = by.fence.limits
-    patient = Marker(by.lab, fence=Fence(limits), seconds=20)
+    patient = Marker(by.lab, fence=Fence(limits), seconds=6)
     score = patient.score(tiny_lab.handed_in(double=attack))
     assert "used more than 500 MB of memory" in score.failures["test_double"].words
     assert score.points == FULL | {"test_double": 0.0}
