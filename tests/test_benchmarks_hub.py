@@ -17,7 +17,7 @@ pytest.importorskip("jupyterhub", reason="Colab's environment has no hub")
 from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks.hub import report, tables
-from benchmarks.hub.classroom import Step, cpu_seconds, descendants, measure
+from benchmarks.hub.classroom import Step, cpu_seconds, measure
 from benchmarks.hub.notebooks import Notebook, read_notebook
 from benchmarks.hub.student import Failed, Student, connect
 from labs.hub.run import INSTALL_PROXY, LocalHub, proxy_program
@@ -41,6 +41,7 @@ def need_proxy() -> None:
 
 def test_a_class_of_two_is_measured_and_leaves_no_process() -> None:
     need_proxy()
+    before = set(psutil.Process().children(recursive=True))  # of other tests, in this process
     spend = "import time\nwhile time.process_time() < {}: pass"
     lesson = [
         notebook("first", PICTURE, spend.format(4) + "\nheld = bytearray(300 << 20)"),
@@ -61,7 +62,8 @@ def test_a_class_of_two_is_measured_and_leaves_no_process() -> None:
     assert min(second.cpu) > min(first.cpu) + 1.9
     assert first.private > second.private + 500, "two arrays of 300 MB"
     assert 0 < second.private < second.pss and second.hub > 50
-    assert not any(descendants().values()), "something still runs"
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not left, "something still runs"
 
 
 def test_a_student_reports_every_error_of_a_cell_a_kernel_and_a_request(tmp_path: Path) -> None:

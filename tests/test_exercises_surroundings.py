@@ -171,7 +171,8 @@ LEFT: dict[str, Callable[[], Any]] = {
     "np.sum": replace(np, "sum"),
     "builtins.print": replace(sys.modules["builtins"], "print"),
     "a deleted function": lambda: delattr(F, "conv2d"),
-    "interrupts": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    # Not SIG_IGN: a job in the background has it from the start.
+    "interrupts": lambda: signal.signal(signal.SIGINT, lambda *event: None),
     "profile": lambda: sys.setprofile(lambda *event: None),
 }
 

@@ -176,13 +176,16 @@ def refusals(lab: str, cell: str) -> Iterator[str]:
             continue
         after = dict(namespace)
         for part, text in (("visible", visible), ("hidden", hidden)):
-            for title, told in refused(name, text, after):
+            # Of the visible part, whose sentences a student sees at once, a third is enough.
+            for title, told in refused(name, text, after, step=3 if part == "visible" else 1):
                 if (part, told) != ("visible", ACCEPTED):  # then the hidden part must refuse it
                     yield f"{part}: {name}, {title}: {told}"
             execute(text, after)
 
 
-def refused(name: str, source: str, namespace: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def refused(
+    name: str, source: str, namespace: dict[str, Any], step: int = 1
+) -> Iterator[tuple[str, str]]:
     """Yield each change of one function or answer that a cell does not refuse as it should."""
     before, rest = split(source, name)
     namespace = dict(namespace)
@@ -192,7 +195,7 @@ def refused(name: str, source: str, namespace: dict[str, Any]) -> Iterator[tuple
     execute(rest, namespace | {name: recorded if callable(right) else right})
     answers = recorded.answers if callable(right) else [plain(right)]
     values = [one for one in answers if not isinstance(one, Exception)]
-    for title, change in [("as it is", lambda right: right), *changes()]:
+    for title, change in [("as it is", lambda right: right), *list(changes())[::step]]:
         with np.errstate(all="ignore"):
             differs = any(repr(change(one)) != repr(one) for one in values)
         if differs or (title == "as it is" and values):
