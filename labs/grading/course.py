@@ -53,6 +53,8 @@ class Course:
         self.submitted = self.root / self.folder.submitted_directory
         folders = sorted(self.submitted.glob("*"))
         self.students = [one.name for one in folders if os.path.lexists(one / lab)]
+        if not self.folder.groupshared:
+            os.umask(0o077)  # what is written from here on is the teacher's alone
         if self.root.stat().st_mode & 0o077:
             say(
                 f"Other accounts of this computer can look into the course: chmod 700 {self.root}",

@@ -1,6 +1,7 @@
 """Errors, a busy or dead kernel, and panels that are replaced."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -124,6 +125,8 @@ def printed(notebook: Notebook, cell: int) -> int:
     """Run a cell; return the number that is its output."""
     notebook.run(cell)
     texts = notebook.page.locator(".jp-OutputArea-output pre, .output_subarea pre")
+    # The cell's number comes by another channel than its output, and may come first.
+    texts.filter(has_text=re.compile(r"^\s*\d+\s*$")).last.wait_for()
     return int(next(text for text in reversed(texts.all_inner_texts()) if text.strip().isdigit()))
 
 
